@@ -1,0 +1,1 @@
+"""Running notebooks: parameters, the papermill engine, and the supervised process tree."""
