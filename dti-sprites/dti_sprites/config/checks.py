@@ -1,0 +1,126 @@
+"""Rules between settings, checked once every single one is of its type and in its range."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dti_sprites.config.fields import Problem
+
+if TYPE_CHECKING:
+    from dti_sprites.config.run import RunConfig
+
+MAX_COMBINATIONS = 4096  # compositions that the exhaustive search may render per image
+
+
+def as_pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(height, width) of a size given as one side or a pair."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def cross_check(config: RunConfig) -> list[Problem]:
+    """Everything that is inconsistent in `config`, as (field, reason)."""
+    problems = _schedule(config) + _model(config)
+    if config.model.kind == "sprites":
+        problems += _sprites(config)
+    return problems
+
+
+def _curriculum(
+    field: str, curriculum: tuple[int, ...] | None, names: list[str], epochs: int
+) -> list[Problem]:
+    if curriculum is None:
+        return []
+    problems = []
+    if len(curriculum) != len(names) - 1:
+        problems.append((
+            field,
+            f"must have {len(names) - 1} entries, one fewer than the transformations ({', '.join(names)}), "
+            f"not {len(curriculum)}",
+        ))  # fmt: skip
+    if list(curriculum) != sorted(curriculum):
+        problems.append((field, f"must not decrease: {list(curriculum)}"))
+    late = [epoch for epoch in curriculum if epoch >= epochs]
+    if late:
+        problems.append((field, f"must stay below training.epochs ({epochs}): {late} would never be reached"))
+    return problems
+
+
+def _schedule(config: RunConfig) -> list[Problem]:
+    training, epochs = config.training, config.training.epochs
+    problems = _curriculum("training.curriculum", training.curriculum, config.model.transformations, epochs)
+    milestones = list(training.milestones)
+    if milestones != sorted(set(milestones)):
+        problems.append(("training.milestones", f"must increase: {milestones}"))
+    late = [epoch for epoch in milestones if epoch >= epochs]
+    if late:
+        reason = f"must stay below training.epochs ({epochs}): {late} would never be reached"
+        problems.append(("training.milestones", reason))
+    share, k = training.empty_cluster_threshold, config.model.n_prototypes
+    if share is not None and k > 1 and share >= 1 / k:
+        reason = f"must be below 1 / n_prototypes ({1 / k:.3g}), or well-used prototypes restart for ever"
+        problems.append(("training.empty_cluster_threshold", reason))
+    return problems
+
+
+def _model(config: RunConfig) -> list[Problem]:
+    model = config.model
+    problems = []
+    if model.kind == "gmm":
+        if model.selection.method != "min":
+            problems.append(("model.selection.method", "must be min when model.kind is gmm"))
+        if model.source != "pixels":
+            problems.append(("model.source", "must be pixels when model.kind is gmm"))
+    if model.selection.method == "min":
+        for name in ("freq_weight", "bin_weight"):
+            if getattr(model.selection, name):
+                reason = "needs predicted probabilities: set model.selection.method to linear or marionette"
+                problems.append((f"model.selection.{name}", reason))
+    size = as_pair(config.data.image_size)
+    if model.kind == "sprites":
+        size = as_pair(model.sprites.sprite_size) or size
+    if model.source == "unet" and size and any(side % 16 for side in size):
+        field = "model.sprites.sprite_size" if model.sprites.sprite_size else "data.image_size"
+        problems.append((field, f"must be a multiple of 16 when model.source is unet, not {list(size)}"))
+    return problems
+
+
+def _sprites(config: RunConfig) -> list[Problem]:
+    sprites, epochs, prefix = config.model.sprites, config.training.epochs, "model.sprites"
+    problems = []
+    layer = sprites.layer_transformations
+    if layer:
+        problems += _curriculum(f"{prefix}.layer_curriculum", sprites.layer_curriculum, layer, epochs)
+    elif sprites.layer_curriculum is not None:
+        problems.append((f"{prefix}.layer_curriculum", "needs layer_transformation_sequence"))
+    if sprites.n_backgrounds:
+        names = config.background_transformations
+        curriculum = sprites.background_curriculum
+        problems += _curriculum(f"{prefix}.background_curriculum", curriculum, names, epochs)
+    problems += _sprite_size(config)
+    combinations = config.model.n_prototypes**sprites.n_layers * max(sprites.n_backgrounds, 1)
+    if sprites.estimate_minimum is False and combinations > MAX_COMBINATIONS:
+        reason = f"must be true: {combinations} combinations are too many to try (at most {MAX_COMBINATIONS})"
+        problems.append((f"{prefix}.estimate_minimum", reason))
+    for name in ("freeze_sprite", "freeze_foreground", "freeze_background", "freeze_mask"):
+        frozen = getattr(sprites, name)
+        if not isinstance(frozen, bool) and frozen >= epochs:
+            problems.append((f"{prefix}.{name}", f"must stay below training.epochs ({epochs}), not {frozen}"))
+    background_fixed = sprites.freeze_background is True or not sprites.n_backgrounds
+    if sprites.freeze_foreground is True and sprites.freeze_mask is True and background_fixed:
+        problems.append(
+            (f"{prefix}.freeze_mask", "everything is frozen: free the colours, masks or background")
+        )
+    return problems
+
+
+def _sprite_size(config: RunConfig) -> list[Problem]:
+    field, sprites = "model.sprites.sprite_size", config.model.sprites
+    size, image = as_pair(sprites.sprite_size), as_pair(config.data.image_size)
+    if size is None or size == image:
+        return []
+    if image and (size[0] > image[0] or size[1] > image[1]):
+        return [(field, f"must not exceed data.image_size {list(image)}, not {list(size)}")]
+    if not sprites.layer_transformations:
+        reason = "needs layer_transformation_sequence (such as color_position) to place sprites"
+        return [(field, reason)]
+    return []
