@@ -1,0 +1,66 @@
+"""Small composed pictures for notebooks and pages: contact sheets of images and of prototypes.
+
+Arrays are uint8 or float in [0, 1], shaped (N, H, W), (N, H, W, C) with C of 1, 3 or 4; pictures are RGB `PIL.Image`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+MARGIN = 4
+CAPTION = 14
+PAPER, INK = (255, 255, 255), (60, 60, 60)
+
+
+def contact_sheet(
+    images: np.ndarray, captions: Sequence[str] = (), *, size: int = 64, columns: int = 12
+) -> Image.Image:
+    """Images in rows, each scaled to fit a square of `size` pixels, with a caption below if given.
+
+    Raises ValueError when there is no image.
+    """
+    if len(images) == 0:
+        raise ValueError("a contact sheet needs at least one image")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    step_x, step_y = size + MARGIN, size + MARGIN + (CAPTION if captions else 0)
+    sheet = Image.new("RGB", (columns * step_x + MARGIN, rows * step_y + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for index, image in enumerate(images):
+        x, y = MARGIN + index % columns * step_x, MARGIN + index // columns * step_y
+        tile = to_picture(image)
+        # Small sprites are enlarged without smoothing: their pixels are what was learnt.
+        scale = size / max(tile.size)
+        shape = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
+        tile = tile.resize(shape, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+        sheet.paste(tile, (x + (size - tile.width) // 2, y + (size - tile.height) // 2))
+        if captions:
+            draw.text(
+                (x + size // 2, y + size + 1), str(captions[index]), fill=INK, anchor="ma", font_size=10
+            )
+    return sheet
+
+
+def to_picture(image: np.ndarray) -> Image.Image:
+    """One image (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as RGB; transparency is laid on white paper."""
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        pixels = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    picture = Image.fromarray(pixels)
+    if picture.mode == "RGBA":
+        return Image.alpha_composite(Image.new("RGBA", picture.size, (*PAPER, 255)), picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def prototypes_sheet(run: object, *, size: int = 96, columns: int = 10) -> Image.Image:
+    """The prototypes of a finished run, largest cluster first, with their sizes."""
+    prototypes, labels = np.asarray(run.prototypes), np.asarray(run.labels)  # type: ignore[attr-defined]
+    sizes = np.bincount(labels, minlength=len(prototypes))
+    order = np.argsort(-sizes, kind="stable")
+    captions = [f"{k}: {sizes[k]}" for k in order]
+    return contact_sheet(prototypes[order], captions, size=size, columns=columns)

@@ -1,0 +1,63 @@
+"""One set of commands on the local data directory or a remote server: both answer with REST views."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from dti_service.cli.output import TERMINAL
+
+View = dict[str, Any]
+
+
+class Backend(Protocol):
+    """What the commands need; `View` is the experiment object of the REST interface."""
+
+    def submit(self, request: dict[str, Any]) -> View: ...
+    def get(self, id: str) -> View: ...
+    def list(self, **query: Any) -> dict[str, Any]: ...
+    def cancel(self, id: str) -> View: ...
+    def rerun(self, id: str) -> View: ...
+    def log(self, id: str, start: int) -> bytes: ...
+    def export(self, id: str, target: Path) -> None: ...
+    def notebook_schema(self, notebook: str) -> dict[str, Any]: ...
+
+
+def open_backend(arguments: argparse.Namespace) -> Backend:
+    """The backend that `--server` and `--data-dir` ask for."""
+    if arguments.server:
+        from dti_service.cli.remote import RemoteBackend
+
+        return RemoteBackend(arguments.server, arguments.token or os.environ.get("DTI_TOKEN"))
+    from dti_service.cli.local import LocalBackend
+
+    return LocalBackend(open_settings(arguments))
+
+
+def open_settings(arguments: argparse.Namespace) -> Any:
+    """Settings from the environment, with the command line's data directory."""
+    from dti_service.settings import Settings
+
+    if arguments.data_dir:
+        os.environ["DTI_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().resolve())
+    return Settings.from_env()
+
+
+def follow(backend: Backend, id: str, on_update: Callable[[View], None], poll_s: float = 0.3) -> View:
+    """Call `on_update` with the experiment until it has ended; returns the final view."""
+    for view in _views(backend, id, poll_s):
+        on_update(view)
+    return view
+
+
+def _views(backend: Backend, id: str, poll_s: float) -> Iterator[View]:
+    while True:
+        view = backend.get(id)
+        yield view
+        if view["state"] in TERMINAL:
+            return
+        time.sleep(poll_s)
