@@ -47,7 +47,7 @@ class DataConfig:
     )
     unreadable: Literal["error", "skip"] = setting("error", "What to do about a file that cannot be read.")
     max_pixels: int = setting(
-        100_000_000, "An image with more pixels than this is refused.", minimum=1, maximum=2_000_000_000
+        89_000_000, "An image with more pixels than this is refused.", minimum=1, maximum=178_000_000
     )
     jpeg_draft: bool = setting(
         False,
