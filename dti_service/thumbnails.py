@@ -1,0 +1,78 @@
+"""Small pictures of pictures, made once and kept beside the experiment."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import warnings
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from dti_service.errors import InvalidRequest
+
+SIZES = (32, 512)
+BYTES_AT_128 = 5 * 1024
+MAX_PIXELS = 100_000_000
+_QUALITIES = (80, 60, 40, 25, 12, 5, 1)
+
+
+def thumbnail(source: Path, cache: Path, size: int, form: str = "webp") -> Path:
+    """The file of a thumbnail of `source`: at most `size` x `size` pixels, `form` "webp" or "jpeg".
+
+    At most 5 KiB up to 128 pixels, and in proportion to the area above. Kept in `cache` under a name that
+    changes with the source, so a picture that was written anew gets a new thumbnail. `InvalidRequest` when the
+    source is no image that can be read.
+    """
+    status = source.stat()
+    key = f"{source}\0{status.st_mtime_ns}\0{status.st_size}\0{size}"
+    target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.{form}"
+    if target.is_file():
+        return target
+    data = _encode(_load(source, size), size, form)
+    cache.mkdir(exist_ok=True)  # not its parents: a deleted experiment must not come back
+    partial = cache / f".{target.name}.{os.getpid()}.{threading.get_ident()}"
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _load(source: Path, size: int) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source, formats=("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InvalidRequest("The image is too large for a thumbnail")
+                image.draft("RGB", (2 * size, 2 * size))
+                image.load()
+                small = image.convert("RGBA" if _has_alpha(image) else "RGB")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidRequest("Only images have thumbnails") from error
+    small.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return small
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def _encode(image: Image.Image, size: int, form: str) -> bytes:
+    """The best quality that fits; a picture of pure noise is made smaller rather than larger than promised."""
+    budget = int(BYTES_AT_128 * max(1.0, (size / 128) ** 2))
+    if form == "jpeg" and image.mode == "RGBA":
+        flat = Image.new("RGB", image.size, "white")
+        flat.paste(image, mask=image.getchannel("A"))
+        image = flat
+    while True:
+        for quality in _QUALITIES:
+            buffer = io.BytesIO()
+            image.save(buffer, form.upper(), quality=quality)
+            if buffer.tell() <= budget:
+                return buffer.getvalue()
+        image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))
