@@ -1,0 +1,184 @@
+"""Writes the result tree of a run: one pass of the model feeds the pictures, the tables and the report."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dti_sprites.config import RunConfig
+from dti_sprites.results import layout
+from dti_sprites.results.files import dump_json, staged
+from dti_sprites.results.images import ImageWriter, to_uint8
+from dti_sprites.results.inference import infer_batches
+from dti_sprites.results.overview import render_overview
+from dti_sprites.results.provenance import environment
+from dti_sprites.results.report import ReportContent, render
+from dti_sprites.results.scores import score
+from dti_sprites.results.snapshots import Snapshots, write_animation
+from dti_sprites.results.tables import (
+    Assignments,
+    common_root,
+    history_tsv,
+    originals,
+    write_assignments,
+)
+from dti_sprites.results.weights import save_weights
+
+UNDECODABLE = "backslashreplace"  # file names that are not UTF-8 hold lone surrogates
+
+
+@dataclass
+class TrainingRecord:
+    """What the training leaves besides the model."""
+
+    history: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    events: Sequence[Mapping[str, Any]] = ()
+    film: Snapshots = field(default_factory=Snapshots)
+    iterations: int = 0
+    epochs: int = 0
+    duration_s: float = 0.0
+    images_per_s: float | None = None
+    partial: bool = False  # stopped before the last epoch
+
+
+def export(
+    model: Any,
+    images: Any,
+    config: RunConfig,
+    out: Path,
+    training: TrainingRecord,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Assignments, dict[str, Any]]:
+    """Write the tree into `out` (replacing an earlier one as a whole); returns the table and the metrics.
+
+    `images` is the ImageSet that was trained on; `progress(done, total)` counts images.
+    """
+    started = time.perf_counter()
+    pictures = {
+        name: to_uint8(values.float().cpu().numpy()) for name, values in model.prototype_images().items()
+    }
+    suffix = "jpg" if config.results.image_format == "jpeg" else "png"
+    with staged(out) as folder:
+        with ImageWriter(folder) as writer:
+            assignments = _write_clusters(writer, model, images, config, suffix, progress)
+            for name, stack in pictures.items():
+                for k, picture in enumerate(stack):
+                    writer.write(layout.learned_image(name, k), picture)
+            if config.results.animation and len(training.film) > 1:
+                for k in range(training.film.frames[0].shape[0]):
+                    frames = [frame[k] for frame in training.film.frames]
+                    target = layout.animation(k)
+                    writer.submit(target, functools.partial(write_animation, folder / target, frames))
+        metrics = run_metrics(assignments, training, images.labels)
+        facts = environment(str(next(model.parameters()).device), config.training.seed)
+        root = common_root(images.paths)
+        _, channels, height, width = images.images.shape
+        save_weights(folder / layout.WEIGHTS, model, config, channels, (height, width))
+        write_assignments(folder, assignments)
+        shown = "masked_prototypes" if "masked_prototypes" in pictures else "prototypes"
+        content = ReportContent(
+            assignments=assignments,
+            prototypes=pictures[shown],
+            picture=functools.partial(_open, folder, assignments, layout.raw),
+            fitted=functools.partial(_open, folder, assignments, layout.transformed),
+            title=root.name if root is not None and root.name else "DTI clustering",
+            metrics=metrics,
+            config=config.to_dict(),
+            environment=facts,
+            history=training.history,
+            events=training.events,
+            film=training.film,
+            skipped=images.skipped,
+        )
+        texts = {
+            layout.CONFIG: config.to_yaml(),
+            layout.HISTORY: history_tsv(training.history),
+            layout.ORIGINALS: dump_json(
+                originals(images.names, images.paths, images.original_sizes, root), indent=None
+            ),
+            layout.ENVIRONMENT: dump_json({**facts, "skipped": images.skipped}),
+            layout.OVERVIEW: render_overview(assignments, shown, suffix),
+        }
+        if config.results.report:
+            texts[layout.REPORT] = render(content)
+        metrics["export_s"] = round(time.perf_counter() - started, 3)
+        texts[layout.METRICS] = dump_json(metrics)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", errors=UNDECODABLE)
+    return assignments, metrics
+
+
+def _write_clusters(
+    writer: ImageWriter,
+    model: Any,
+    images: Any,
+    config: RunConfig,
+    suffix: str,
+    progress: Callable[[int, int], None] | None,
+) -> Assignments:
+    parts = []
+    for batch in infer_batches(model, images, config.training.batch_size):
+        for offset, k in enumerate(batch.labels):
+            i = batch.start + offset
+            quality = config.results.jpeg_quality
+            writer.write(layout.raw(int(k), i, suffix), batch.images[offset], quality)
+            if config.results.transformed:
+                writer.write(layout.transformed(int(k), i, suffix), batch.reconstructions[offset], quality)
+        parts.append((batch.labels, batch.distances, batch.matrices))
+        if progress is not None:
+            progress(min(batch.start + len(batch.labels), len(images)), len(images))
+    return Assignments(
+        names=list(images.names),
+        labels=np.concatenate([labels for labels, _, _ in parts]),
+        distances=np.concatenate([distances for _, distances, _ in parts]),
+        matrices={name: np.concatenate([matrices[name] for _, _, matrices in parts]) for name in parts[0][2]},
+        sources=images.sources,
+        known_labels=known_labels(images),
+    )
+
+
+def known_labels(images: Any) -> list[str | None] | None:
+    """Name of the known class of each image of an ImageSet, None for those without."""
+    if images.labels is None:
+        return None
+    return [images.label_names[label] if label >= 0 else None for label in images.labels]
+
+
+def _open(
+    folder: Path, assignments: Assignments, name: Callable[[int, int], str], i: int
+) -> Image.Image | None:
+    path = layout.existing(folder, name(int(assignments.labels[i]), i))
+    if path is None:
+        return None
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def run_metrics(
+    assignments: Assignments, training: TrainingRecord, labels: np.ndarray | None
+) -> dict[str, Any]:
+    """The figures of a run; with known `labels` (N,), -1 for unknown, also accuracy, nmi and ari."""
+    sizes = assignments.sizes
+    metrics: dict[str, Any] = {
+        "loss": float(assignments.best.mean(dtype=np.float64)),
+        "n_images": len(assignments),
+        "n_prototypes": assignments.n_clusters,
+        "used_clusters": int((sizes > 0).sum()),
+        "cluster_sizes": sizes.tolist(),
+        "iterations": training.iterations,
+        "epochs": training.epochs,
+        "duration_s": round(training.duration_s, 3),
+        "images_per_s": training.images_per_s,
+        "partial": training.partial,
+    }
+    if labels is not None:
+        metrics.update(score(labels, assignments.labels, assignments.n_clusters))
+    return metrics
