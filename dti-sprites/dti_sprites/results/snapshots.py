@@ -55,7 +55,7 @@ class Snapshots:
         if len(self.frames) > max(MIN_FRAMES, min(MAX_FRAMES, MAX_BYTES // max(1, frame.nbytes))):
             self.frames, self.iterations = self.frames[::2], self.iterations[::2]
             self._stride *= 2
-            self._offered = (len(self.frames) - 1) * self._stride + 1
+            self._offered = self._stride * (len(self.frames) - 1) + 1
         return True
 
     def finish(self, iteration: int, images: np.ndarray) -> None:
@@ -72,6 +72,7 @@ class Snapshots:
         """Forget what comes after `iteration`, from which training goes on."""
         kept = sum(seen <= iteration for seen in self.iterations)
         self.frames, self.iterations = self.frames[:kept], self.iterations[:kept]
+        self._offered = self._stride * (kept - 1) + 1 if kept else 0
 
     def save(self, path: Path) -> None:
         """Replace `path` in one step; nothing is written without frames."""
