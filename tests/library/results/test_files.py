@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from dti_sprites.results import layout
 from dti_sprites.results.files import staged, write_text
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dti_sprites.results.images import ImageWriter, data_uri, to_pil, to_uint8
 from PIL import Image
+
+from dti_sprites.results.images import ImageWriter, data_uri, to_pil, to_uint8
 
 
 def test_floats_are_rounded_clipped_and_channels_moved_last() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from dti_sprites.results.charts import area_chart, line_chart, ticks
 from dti_sprites.results.overview import render_overview
 from dti_sprites.results.report import ReportContent, render
 from dti_sprites.results.report_tables import number
 from dti_sprites.results.snapshots import Snapshots
 from dti_sprites.results.tables import Assignments
-from PIL import Image
 
 HOSTILE = "<script>alert(1)</script>\"' onerror=x &amp;.png"
 
@@ -209,7 +210,7 @@ def test_line_chart_draws_within_its_frame(points: int) -> None:
     assert "Loss &lt;x&gt;" in chart
     heights = [float(pair.split()[1]) for pair in re.findall(r"[ML]([\d.-]+ [\d.-]+)", chart)]
     assert 1 <= len(heights) <= 400
-    assert 0 <= min(heights)
+    assert min(heights) >= 0
     assert max(heights) <= 220
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dti_sprites.results.snapshots import MAX_FRAMES, MAX_SIDE, Snapshots, write_animation
 from PIL import Image
+
+from dti_sprites.results.snapshots import MAX_FRAMES, MAX_SIDE, Snapshots, write_animation
 
 
 def frame(value: int, side: int = 8, channels: int = 1) -> np.ndarray:

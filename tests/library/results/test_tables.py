@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dti_sprites.results import layout
 from dti_sprites.results.files import dump_json
 from dti_sprites.results.tables import (
