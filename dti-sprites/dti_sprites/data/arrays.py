@@ -73,9 +73,10 @@ def array_to_images(values: np.ndarray | Tensor) -> list[Image.Image]:
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """(images, labels or None) of an .npz (`x`, `images` or `arr_0`; `labels` or `y`) or .npy file."""
     try:
-        with np.load(path, allow_pickle=False) as content:
-            if isinstance(content, np.ndarray):
-                return content, None
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded as content:
             images = next((key for key in ("x", "images", "arr_0") if key in content), None)
             labels = next((key for key in ("labels", "y") if key in content), None)
             if images is None:
@@ -95,7 +96,13 @@ def read_dataset(dataset: Any) -> tuple[list[Image.Image], list[Any] | None]:
     images: list[Image.Image] = []
     labels: list[Any] = []
     for i in range(len(dataset)):
-        item = dataset[i]
+        try:
+            item = dataset[i]
+        except Exception as error:  # a dataset may fail in any way of its own
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(
+                f"item {i} of the dataset cannot be read: {reason}", [(f"{i:06d}", reason)]
+            ) from error
         image = item
         if isinstance(item, tuple | list):
             image = item[0]

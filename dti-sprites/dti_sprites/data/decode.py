@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from dti_sprites.config import DataConfig
-from dti_sprites.data.files import FORMATS
+from dti_sprites.data.files import formats
 
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -27,7 +27,7 @@ class Decoded:
 
 def open_image(path: Path, max_pixels: int) -> Image.Image:
     """The opened file, not yet decoded. Raises OSError or ValueError; the first frame of an animation."""
-    image = Image.open(path, formats=FORMATS)
+    image = Image.open(path, formats=formats())
     try:
         check_pixels(image, max_pixels)
     except ValueError:
@@ -56,10 +56,11 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def read_image(path: Path, size: tuple[int, int] | None, config: DataConfig) -> Decoded:
     """Decode `path` to `size` (height, width); None keeps its own size."""
     with open_image(path, config.max_pixels) as image:
+        original = upright_size(image)
         if config.jpeg_draft and size is not None:
-            side = max(size)  # draft() halves only while both sides stay at least this large
+            side = 2 * max(size)  # draft() halves only while both sides stay at least this large
             image.draft(None, (side, side))
-        return convert_image(image, size, config)
+        return replace(convert_image(image, size, config), original_size=original)
 
 
 def convert_image(image: Image.Image, size: tuple[int, int] | None, config: DataConfig) -> Decoded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -13,16 +14,26 @@ from dti_sprites.errors import DataError
 
 # Formats with a decoder inside Pillow. Left out: those that start another program (EPS), need another
 # library, or only stand for a file that Pillow cannot decode.
-FORMATS = (
-    *("PNG", "JPEG", "MPO", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "TGA"),
+_FORMATS = (
+    *("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "TGA"),
     *("PCX", "DCX", "ICO", "CUR", "ICNS", "SGI", "SUN", "IM", "MSP", "PSD", "DDS", "QOI", "XBM", "XPM"),
 )
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, as far as this build of Pillow knows them."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@cache
 def image_extensions() -> frozenset[str]:
     """Extensions, lower case with the dot, of the formats that are read."""
     known = Image.registered_extensions()  # loads all of Pillow's plugins
-    return frozenset(extension for extension, name in known.items() if name in FORMATS)
+    return frozenset(
+        extension for extension, name in known.items() if name in _FORMATS and name in Image.OPEN
+    )
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], ...]:

@@ -51,14 +51,17 @@ def read_labels(path: Path, names: Sequence[str], column: str | None = None) -> 
             f"it has {', '.join(columns) or 'none'}"
         )
     by_name = {str(row[name_column]).strip().replace("\\", "/"): str(row[label_column] or "") for row in rows}
-    ends = Counter(PurePosixPath(name).name for name in names)
+    ends = Counter(end for name in names for end in _ends(name))
     labels = []
     for name in names:
-        parts = PurePosixPath(name).parts
-        candidates = [name, "/".join(parts[1:])]
-        if ends[parts[-1]] == 1:
-            candidates.append(parts[-1])
+        candidates = [name, *(end for end in _ends(name) if ends[end] == 1)]
         labels.append(next((by_name[c].strip() for c in candidates if c in by_name), ""))
     if names and not any(labels):
         raise DataError(f"{path} names none of the images: the first is {names[0]!r}")
     return labels
+
+
+def _ends(name: str) -> list[str]:
+    """The shorter names "b/c.png" and "c.png" of "a/b/c.png"."""
+    parts = PurePosixPath(name).parts
+    return ["/".join(parts[i:]) for i in range(1, len(parts))]
