@@ -1,0 +1,122 @@
+"""Settings of the service: one value, read from the environment or from traits of the server extension."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dti_service.errors import InvalidRequest
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every field has an environment variable DTI_<NAME> and a trait of the same meaning."""
+
+    data_dir: Path = Path("data")  # where experiments, datasets and the index live
+    redis_url: str | None = None  # None: the local dispatcher
+    devices: str = "auto"  # every CUDA device, else one CPU slot; or a list: cuda:0,cuda:1
+    time_limit_s: float = 24 * 3600.0  # longest time of one run
+    installed_demos: tuple[str, ...] = ()  # packages that provide further notebooks
+    public_url: str | None = None  # how browsers and fronts reach this server
+    allow_hosts: tuple[str, ...] = ()  # hosts that URLs may name besides public ones
+    dataset_roots: tuple[Path, ...] = ()  # folders that REST clients may name as a dataset
+    max_upload_mb: int = 2048
+    retention_days: float = 0.0  # 0: finished experiments are never removed by themselves
+    max_attempts: int = 3  # how often a run is started again after a crash
+    notify_secret: str | None = None  # callbacks are signed with it
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_dir", Path(self.data_dir).expanduser().resolve())
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read DTI_* variables; empty ones count as not set. Raises InvalidRequest naming the variable."""
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        problems = []
+        for name, read in _READERS.items():
+            variable = f"DTI_{name.removesuffix('_s').upper()}"
+            text = environment.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                values[name] = read(text)
+            except ValueError as error:
+                problems.append({"field": variable, "reason": str(error)})
+        if problems:
+            raise InvalidRequest("The settings cannot be used", problems)
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Settings:
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def experiments_dir(self) -> Path:
+        return self.data_dir / "experiments"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90s", "15m", "12h", "30d" or a plain number of seconds. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
+    if not match:
+        raise ValueError(f"must be a time such as 90s, 15m, 24h or 30d, not {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def parse_devices(text: str) -> list[str] | None:
+    """["cuda:0", "cuda:1"], or None for "auto". Raises ValueError."""
+    if text.strip().lower() in {"", "auto"}:
+        return None
+    devices = [item.strip().lower() for item in text.split(",") if item.strip()]
+    wrong = [device for device in devices if not re.fullmatch(r"cpu|cuda:\d+", device)]
+    if wrong or len(set(devices)) != len(devices):
+        raise ValueError(f"must be auto, or different devices such as cpu or cuda:0,cuda:1, not {text!r}")
+    return devices
+
+
+def _devices(text: str) -> str:
+    parse_devices(text)
+    return text
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"must be a number, not negative, not {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"must be a whole number, at least 1, not {text!r}")
+    return int(text)
+
+
+_READERS: dict[str, Any] = {
+    "data_dir": Path,
+    "redis_url": str,
+    "devices": _devices,
+    "time_limit_s": parse_duration,
+    "installed_demos": _list,
+    "public_url": str,
+    "allow_hosts": _list,
+    "dataset_roots": lambda text: tuple(Path(item).expanduser().resolve() for item in _list(text)),
+    "max_upload_mb": _count,
+    "retention_days": _number,
+    "max_attempts": _count,
+    "notify_secret": str,
+}
