@@ -1,0 +1,22 @@
+"""The model that a configuration describes."""
+
+from __future__ import annotations
+
+import torch
+
+from dti_sprites.config import RunConfig
+from dti_sprites.models.base import DTIModel
+
+
+def build_model(config: RunConfig, channels: int, image_size: tuple[int, int]) -> DTIModel:
+    """A model for images of `channels` channels and `image_size` (H, W), with weights drawn from the seed.
+
+    Prototypes come from the images later (`initialise`), or from saved weights. The state of PyTorch's
+    random generator is left as it was. Raises ConfigError when the settings do not fit the images.
+    """
+    from dti_sprites.models.kmeans import DTIKMeans
+
+    classes: dict[str, type[DTIModel]] = {"kmeans": DTIKMeans}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        return classes[config.model.kind](config, channels, (image_size[0], image_size[1]))

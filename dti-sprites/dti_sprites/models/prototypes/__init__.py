@@ -1,0 +1,1 @@
+"""Prototypes: where they start, and how rows of parameters are copied when one restarts."""

@@ -1,0 +1,36 @@
+"""Bilinear warps: coordinates from parameters, and sampling at them."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+TINY_DEPTH = 1e-8  # a homogeneous coordinate below this is divided by 1 instead
+
+
+def sample(
+    images: Tensor, coords: Tensor, size: tuple[int, int], *, padding: str, align_corners: bool = False
+) -> Tensor:
+    """images (N, C, h, w), coords (N, 2, H·W) -> (N, C, H, W), bilinear.
+
+    `padding`: "border" repeats the edge, "zeros" is black outside. `images` may be expanded along N (stride
+    0): nothing is copied.
+    """
+    grid = coords.unflatten(2, size).permute(0, 2, 3, 1)  # N, H, W, 2 as a view of the planar coordinates
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=align_corners)
+
+
+def affine_coords(matrices: Tensor, grid: Tensor) -> Tensor:
+    """matrices (N, 2, 3), homogeneous grid (3, P) -> (N, 2, P)."""
+    return (matrices.reshape(-1, 3) @ grid).view(-1, 2, grid.shape[1])
+
+
+def projective_coords(matrices: Tensor, grid: Tensor) -> Tensor:
+    """matrices (N, 3, 3), homogeneous grid (3, P) -> (N, 2, P), after the homogeneous division.
+
+    Where |z| <= 1e-8 the division is by 1, so that no coordinate is infinite.
+    """
+    x = (matrices.reshape(-1, 3) @ grid).view(-1, 3, grid.shape[1])
+    depth = x[:, 2:]
+    depth = depth.masked_fill(depth.abs() <= TINY_DEPTH, 1.0)
+    return x[:, :2] / depth
