@@ -21,6 +21,9 @@ try:
 except ImportError:  # Windows has no flock: left-over folders are then not recognised, and stay
     fcntl = None  # type: ignore[assignment]
 
+UNDECODABLE = "backslashreplace"
+"""How text files take names of files that are not UTF-8 (Python gives them lone surrogates)."""
+
 
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: arrays to lists, NaN and infinity to null, paths to text."""
@@ -47,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` (UTF-8) in one step."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors=UNDECODABLE)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

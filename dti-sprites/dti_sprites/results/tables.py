@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dti_sprites.results import layout
-from dti_sprites.results.files import dump_json, plain
+from dti_sprites.results.files import UNDECODABLE, dump_json, plain
 
 MATRIX_DECIMALS = 4
 _FIXED = ("image_id", "path", "cluster_id", "distance")
@@ -74,15 +74,25 @@ class Assignments:
 def write_assignments(folder: Path, assignments: Assignments) -> None:
     """Write `cluster_by_path.csv` and `cluster_by_path.json` into `folder`."""
     rows = _rows(assignments)
-    with (folder / layout.TABLE_CSV).open("w", encoding="utf-8", newline="") as file:
-        file.write(_csv_text(rows))
-    entries = {row.pop("image_id"): row for row in rows}
-    (folder / layout.TABLE_JSON).write_text(dump_json(entries, indent=None), encoding="utf-8")
+    texts = {layout.TABLE_CSV: _csv_text(rows), layout.TABLE_JSON: _json_text(rows)}
+    for name, text in texts.items():
+        with (folder / name).open("w", encoding="utf-8", errors=UNDECODABLE, newline="") as file:
+            file.write(text)
 
 
 def assignments_csv(assignments: Assignments) -> str:
     """The text of the csv table."""
     return _csv_text(_rows(assignments))
+
+
+def assignments_json(assignments: Assignments) -> str:
+    """The text of the json table."""
+    return _json_text(_rows(assignments))
+
+
+def _json_text(rows: Sequence[dict[str, Any]]) -> str:
+    without_id = ({key: value for key, value in row.items() if key != "image_id"} for row in rows)
+    return dump_json(dict(enumerate(without_id)), indent=None)
 
 
 def _rows(assignments: Assignments) -> list[dict[str, Any]]:

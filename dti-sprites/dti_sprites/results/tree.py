@@ -14,7 +14,7 @@ from PIL import Image
 
 from dti_sprites.config import RunConfig
 from dti_sprites.results import layout
-from dti_sprites.results.files import dump_json, staged
+from dti_sprites.results.files import UNDECODABLE, dump_json, staged
 from dti_sprites.results.images import ImageWriter, to_uint8
 from dti_sprites.results.inference import infer_batches
 from dti_sprites.results.overview import render_overview
@@ -30,8 +30,6 @@ from dti_sprites.results.tables import (
     write_assignments,
 )
 from dti_sprites.results.weights import save_weights
-
-UNDECODABLE = "backslashreplace"  # file names that are not UTF-8 hold lone surrogates
 
 
 @dataclass
