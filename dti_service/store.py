@@ -1,0 +1,215 @@
+"""Experiment directories: the disk is the truth, and every change to it goes through here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dti_service import atomic
+from dti_service.errors import Conflict, NotFound
+from dti_service.events import EventLog
+from dti_service.experiment import Experiment, timestamp
+from dti_service.ids import is_id, new_id
+from dti_service.index import Index, Page, Query
+from dti_service.locks import FileLock, is_locked, try_lock
+
+log = logging.getLogger(__name__)
+
+RECORD, ANNOTATIONS, CANCEL = "experiment.json", "annotations.json", "cancel.json"
+NOTEBOOK, SOURCE = "notebook.ipynb", "source.ipynb"
+EVENTS, LOG, LOCK, RUNNER = "events.jsonl", "log.txt", ".lock", "runner.json"
+RESULTS, CHECKPOINT = "results", "checkpoint"
+
+
+class ExperimentNotFound(NotFound):
+    """There is no experiment of that id."""
+
+
+class Store:
+    """The experiments of one data directory. Safe to use from several threads and processes at once."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = Path(data_dir)
+        self.root = self.data_dir / "experiments"
+        self.locks = self.data_dir / "locks"
+        self.trash = self.data_dir / "trash"
+        for folder in (self.root, self.locks, self.trash):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.index = Index(self.data_dir / "index.sqlite3", self)
+
+    # One experiment
+
+    def create(self, experiment: Experiment, source: Path | None = None) -> Experiment:
+        """Write a new experiment's directory; it appears complete or not at all. Raises OSError."""
+        staging = self.root / f"{atomic.TEMPORARY_PREFIX}{experiment.id}"
+        staging.mkdir()
+        try:
+            for folder in (RESULTS, CHECKPOINT):
+                (staging / folder).mkdir()
+            if source is not None:
+                shutil.copyfile(source, staging / SOURCE)
+            annotations = {"name": experiment.name, "tags": experiment.tags, "keep": experiment.keep}
+            atomic.write_json(staging / ANNOTATIONS, annotations)
+            atomic.write_json(staging / RECORD, experiment.to_dict())
+            events = EventLog(staging / EVENTS)
+            events.append("state", state=experiment.state, attempt=experiment.attempt)
+            staging.rename(self.root / experiment.id)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        atomic.sync_folder(self.root)
+        self.index.put(experiment)
+        return experiment
+
+    def directory(self, id: str) -> Path:
+        """The experiment's directory. Raises ExperimentNotFound, also for what is not an id."""
+        folder = self.root / id
+        if not is_id(id) or not folder.is_dir():
+            raise ExperimentNotFound(f"There is no experiment {id[:64]}")
+        return folder
+
+    def get(self, id: str) -> Experiment:
+        """The record with its annotations. Raises ExperimentNotFound; ValueError when the record is damaged."""
+        folder = self.directory(id)
+        try:
+            experiment = Experiment.from_dict(atomic.read_json(folder / RECORD))
+        except FileNotFoundError:
+            raise ExperimentNotFound(f"There is no experiment {id}") from None
+        if experiment.id != id:
+            raise ValueError(f"the record in {folder} belongs to experiment {experiment.id}")
+        return dataclasses.replace(experiment, **self._annotations(folder))
+
+    @staticmethod
+    def _annotations(folder: Path) -> dict[str, Any]:
+        try:
+            values = atomic.read_json(folder / ANNOTATIONS)
+        except (FileNotFoundError, ValueError):
+            return {}
+        return {name: values[name] for name in ("name", "tags", "keep") if name in values}
+
+    def save(self, experiment: Experiment) -> None:
+        """Replace the record. Only for whoever may write it: see `lock`."""
+        atomic.write_json(self.directory(experiment.id) / RECORD, experiment.to_dict())
+        self.index.put(self.get(experiment.id))
+
+    def annotate(self, id: str, **changes: Any) -> Experiment:
+        """Change name, tags or keep, at any time. Raises ExperimentNotFound."""
+        folder = self.directory(id)
+        with try_lock(folder / ".annotations.lock", timeout_s=10):
+            experiment = self.get(id)
+            values = {"name": experiment.name, "tags": experiment.tags, "keep": experiment.keep, **changes}
+            atomic.write_json(folder / ANNOTATIONS, values)
+        experiment = self.get(id)
+        self.index.put(experiment)
+        return experiment
+
+    def delete(self, id: str) -> None:
+        """Remove an experiment that is not running. Raises ExperimentNotFound, Conflict."""
+        with self.claim(id) as free:
+            if not free or self.get(id).state == "running":
+                raise Conflict(f"Experiment {id} is running: cancel it first")
+            self._discard(self.directory(id))
+        self.index.remove(id)
+
+    def _discard(self, folder: Path) -> None:
+        """Out of sight at once, and then gone, so that a half-deleted experiment is never seen."""
+        target = self.trash / f"{folder.name}-{new_id()}"
+        folder.rename(target)
+        shutil.rmtree(target, ignore_errors=True)
+
+    # Locks and requests
+
+    def lock(self, id: str) -> FileLock:
+        """The lock that whoever runs the experiment holds for as long as it lives."""
+        return FileLock(self.directory(id) / LOCK)
+
+    @contextlib.contextmanager
+    def claim(self, id: str, timeout_s: float = 0.0) -> Iterator[bool]:
+        """Hold the experiment's lock during the block, if nobody runs it; the value says whether."""
+        with try_lock(self.directory(id) / LOCK, timeout_s) as free:
+            yield free
+
+    def alive(self, id: str) -> bool:
+        """Does a process that runs this experiment exist?"""
+        return is_locked(self.directory(id) / LOCK)
+
+    def request_cancel(self, id: str, by: str | None = None) -> None:
+        """Write the wish to cancel. It is never taken back, and wins over a start that comes later."""
+        folder = self.directory(id)
+        if not (folder / CANCEL).exists():
+            atomic.write_json(folder / CANCEL, {"at": timestamp(), "by": by})
+
+    def cancel_requested(self, id: str) -> bool:
+        return (self.directory(id) / CANCEL).exists()
+
+    # Events
+
+    def events(self, id: str) -> EventLog:
+        return EventLog(self.directory(id) / EVENTS)
+
+    def progress(self, id: str) -> dict[str, Any] | None:
+        """The latest progress {step, total, unit, eta_s, phase, cell}, or None before the first."""
+        event = self.events(id).last("progress")
+        if event is None:
+            return None
+        return {name: event.get(name) for name in ("step", "total", "unit", "eta_s", "phase", "cell")}
+
+    # Many experiments
+
+    def ids(self) -> Iterator[str]:
+        """Ids of all experiment directories, in no order."""
+        for entry in self.root.iterdir():
+            if is_id(entry.name):
+                yield entry.name
+
+    def list(self, query: Query | None = None) -> Page:
+        """One page of experiments. Raises BadRequest for a cursor that is none."""
+        self.index.refresh()
+        return self.index.page(query or Query())
+
+    def queued(self) -> list[Experiment]:
+        """What waits, in the order in which it will run: highest priority first, then oldest first."""
+        waiting = self._in_state("queued")
+        return sorted(waiting, key=lambda item: (-item.priority, item.queued_at or item.created_at, item.id))
+
+    def running(self) -> list[Experiment]:
+        return self._in_state("running")
+
+    def _in_state(self, state: str) -> list[Experiment]:
+        self.index.refresh()
+        found = []
+        for id in self.index.ids_in_state(state):
+            # The index may lag behind by an instant: the record decides.
+            with contextlib.suppress(ExperimentNotFound, ValueError):
+                experiment = self.get(id)
+                if experiment.state == state:
+                    found.append(experiment)
+        return found
+
+    def find_by_key(self, key: str, owner: str | None) -> Experiment | None:
+        """The experiment that was submitted with this idempotency key by this owner."""
+        self.index.refresh()
+        for id in self.index.ids_with_key(key):
+            with contextlib.suppress(ExperimentNotFound, ValueError):
+                experiment = self.get(id)
+                if experiment.owner == owner:
+                    return experiment
+        return None
+
+    def sweep(self) -> None:
+        """Remove what an interrupted creation or deletion left behind."""
+        for folder in self.trash.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.root.glob(f"{atomic.TEMPORARY_PREFIX}*"):
+            id = folder.name.removeprefix(atomic.TEMPORARY_PREFIX)
+            # An id tells when it was made: a creation takes well under a minute.
+            if (
+                not is_id(id)
+                or int(id.replace("-", "")[:12], 16) < int(new_id().replace("-", "")[:12], 16) - 60_000
+            ):
+                shutil.rmtree(folder, ignore_errors=True)
