@@ -1,0 +1,90 @@
+"""`folder`: the images of a folder of this machine, copied, so that the dataset stays what it was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
+from dti_service.datasets.guard.errors import GuardError
+from dti_service.datasets.guard.names import hidden
+from dti_service.datasets.guard.policy import Policy
+from dti_service.datasets.request import Document
+from dti_service.datasets.sources.base import Found, Picture, Workshop
+
+
+def find(document: Document, shop: Workshop) -> Iterator[Found]:
+    root = allowed_folder(document.src, shop.policy, local=shop.local)
+    files = list_files(root)
+    if not files:
+        raise GuardError(
+            document.src, "no images in it", "name a folder with JPEG, PNG, GIF, TIFF or WebP files"
+        )
+    shop.inputs.append({"folder": document.src, "sha256": fingerprint(root, files)})
+    for path in files:
+        yield _image(path, path.relative_to(root).parts, document.src, shop)
+
+
+def _image(path: Path, parts: tuple[str, ...], src: str, shop: Workshop) -> Found:
+    def read(thumbnail: Path | None) -> Picture:
+        # Copied before it is judged: what was judged is what is kept, and no link is followed.
+        copy = shop.new_file()
+        try:
+            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise GuardError(str(path), "it cannot be read", "check its permissions") from error
+        with os.fdopen(source, "rb") as stream, copy.open("wb") as sink:
+            while piece := stream.read(1 << 20):
+                sink.write(piece)
+                shop.tick()
+        return shop.picture(copy, str(path), thumbnail, owned=True)
+
+    return Found(parts, "/".join(parts), src, read)
+
+
+def allowed_folder(src: str, policy: Policy, *, local: bool) -> Path:
+    """The folder that a text names, when it may be read: any by the owner of the machine's files (`local`), those
+    below the roots of the settings by clients. The same answer for what is missing and what is forbidden."""
+    try:
+        path = Path(src).expanduser().resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):
+        path = None
+    permitted = path is not None and (local or any(path.is_relative_to(root) for root in policy.roots))
+    if path is None or not permitted or not path.is_dir():
+        remedy = (
+            "check the path"
+            if local
+            else "name a folder below one of DTI_DATASET_ROOTS, or upload the images"
+        )
+        raise GuardError(src, "no such folder", remedy)
+    return path
+
+
+def list_files(root: Path) -> list[Path]:
+    """The image files below a folder, sorted; hidden ones, links and special files are left out."""
+    found = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if (
+                path.suffix.lower() in IMAGE_SUFFIXES
+                and not hidden((name,))
+                and stat.S_ISREG(path.lstat().st_mode)
+            ):
+                found.append(path)
+    return found
+
+
+def fingerprint(root: Path, files: list[Path]) -> str:
+    """Changes when a file comes, goes, or is written."""
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        digest.update(
+            f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="replace")
+        )
+    return digest.hexdigest()

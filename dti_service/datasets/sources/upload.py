@@ -1,0 +1,34 @@
+"""`upload`: files that were sent: images, archives, PDFs, in any mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
+from dti_service.datasets.guard.errors import GuardError
+from dti_service.datasets.request import Document
+from dti_service.datasets.sources import archive, pdf
+from dti_service.datasets.sources.base import Found, Workshop
+from dti_service.datasets.sources.image import file_image
+from dti_service.datasets.sources.sniff import sniff
+
+
+def find(document: Document, shop: Workshop) -> Iterator[Found]:
+    alone = len(document.files) == 1
+    for upload in document.files:
+        path = shop.uploads.path(upload.sha256)
+        if not path.is_file():
+            raise GuardError(upload.name, "the file is not here any more", "send it again")
+        parts = archive.parts_of(upload.name)
+        kind = sniff(path)
+        if kind == "zip":
+            stem = PurePosixPath(parts[-1]).stem
+            folder = () if alone else (*parts[:-1], stem)
+            yield from archive.members(path, upload.name, document.src, shop, folder)
+        elif kind == "pdf":
+            yield from pdf.pages(path, upload.name, document.src, shop, parts, own_folder=not alone)
+        elif kind == "json" and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
+            raise GuardError(upload.name, "neither an image, a zip archive nor a PDF", "send one of those")
+        else:
+            yield file_image(path, upload.name, document.src, shop, parts)
