@@ -10,7 +10,7 @@ from typing import Any, Literal
 SCHEMA_VERSION = 1
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Origin = Literal["service", "interactive", "papermill"]
+Origin = Literal["service", "interactive"]
 ErrorKind = Literal["user_error", "bad_input", "kernel_died", "out_of_memory", "time_limit", "lost"]
 
 TRANSITIONS: dict[str, frozenset[str]] = {
@@ -47,6 +47,7 @@ class Experiment:
     notify_url: list[str] = field(default_factory=list)
     resume_from: str | None = None
     idempotency_key: str | None = None
+    request_digest: str | None = None  # of what was asked for under that key
     origin: Origin = "service"
     created_at: str = ""
     queued_at: str | None = None

@@ -44,13 +44,21 @@ class Store:
 
     # One experiment
 
-    def create(self, experiment: Experiment, source: Path | None = None) -> Experiment:
-        """Write a new experiment's directory; it appears complete or not at all. Raises OSError."""
+    def create(
+        self, experiment: Experiment, source: Path | None = None, checkpoint: Path | None = None
+    ) -> Experiment:
+        """Write a new experiment's directory; it appears complete or not at all. Raises OSError.
+
+        `source` is the notebook, `checkpoint` the folder of another experiment's checkpoint to start from.
+        """
         staging = self.root / f"{atomic.TEMPORARY_PREFIX}{experiment.id}"
         staging.mkdir()
         try:
-            for folder in (RESULTS, CHECKPOINT):
-                (staging / folder).mkdir()
+            (staging / RESULTS).mkdir()
+            if checkpoint is None:
+                (staging / CHECKPOINT).mkdir()
+            else:
+                shutil.copytree(checkpoint, staging / CHECKPOINT)
             if source is not None:
                 shutil.copyfile(source, staging / SOURCE)
             annotations = {"name": experiment.name, "tags": experiment.tags, "keep": experiment.keep}

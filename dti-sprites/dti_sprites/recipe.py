@@ -77,11 +77,7 @@ def configure(parameters: Mapping[str, Any], *, sample: bool = False) -> RunConf
             sections.setdefault(section, {})[key] = value
         if sequence_changes:
             sections.setdefault("training", {})["curriculum"] = None
-        if (
-            preset != OWN_IMAGES_PRESET
-            and config.training.empty_cluster_threshold
-            and "n_prototypes" in given
-        ):
+        if "n_prototypes" in given:  # a share fixed for the preset's number of clusters may exceed 1/K of another
             sections.setdefault("training", {})["empty_cluster_threshold"] = None
         config = config.replace(**sections)
         if sequence_changes:
