@@ -1,0 +1,1 @@
+"""Who runs which experiment where. One interface: `base.Dispatcher`."""
