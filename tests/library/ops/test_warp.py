@@ -1,0 +1,98 @@
+"""Sampling and coordinates against loops over pixels, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dti_sprites.ops.grids import homogeneous_grid, pixel_grid
+from dti_sprites.ops.warp import affine_coords, projective_coords, sample
+
+
+def bilinear_by_loops(image, coords, size, padding, align_corners):
+    """image (C, h, w), coords (2, H·W) -> (C, H, W)"""
+    c, h, w = image.shape
+    out = torch.zeros(c, size[0] * size[1], dtype=image.dtype)
+    for i in range(coords.shape[1]):
+        x, y = float(coords[0, i]), float(coords[1, i])
+        if align_corners:
+            x, y = (x + 1) / 2 * (w - 1), (y + 1) / 2 * (h - 1)
+        else:
+            x, y = ((x + 1) * w - 1) / 2, ((y + 1) * h - 1) / 2
+        if padding == "border":
+            x, y = min(max(x, 0), w - 1), min(max(y, 0), h - 1)
+        x0, y0 = math.floor(x), math.floor(y)
+        for px, py in ((x0, y0), (x0 + 1, y0), (x0, y0 + 1), (x0 + 1, y0 + 1)):
+            if 0 <= px < w and 0 <= py < h:
+                out[:, i] += (1 - abs(x - px)) * (1 - abs(y - py)) * image[:, py, px]
+    return out.view(c, *size)
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("source", "size"), [((5, 7), (5, 7)), ((4, 3), (6, 5)), ((1, 1), (3, 2))])
+def test_parity_with_loops(padding, align_corners, source, size):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, *source, generator=generator, dtype=torch.float64)
+    coords = 3 * torch.rand(2, 2, size[0] * size[1], generator=generator, dtype=torch.float64) - 1.5
+    warped = sample(images, coords, size, padding=padding, align_corners=align_corners)
+    for n in range(2):
+        expected = bilinear_by_loops(images[n], coords[n], size, padding, align_corners)
+        torch.testing.assert_close(warped[n], expected)
+
+
+def test_expanded_images_give_the_same_as_copies():
+    image = torch.rand(1, 2, 5, 5)
+    coords = torch.rand(4, 2, 25) * 2 - 1
+    expanded = sample(image.expand(4, 2, 5, 5), coords, (5, 5), padding="border")
+    copied = sample(image.repeat(4, 1, 1, 1), coords, (5, 5), padding="border")
+    torch.testing.assert_close(expanded, copied, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("corners", "first"), [(False, -1 + 1 / 4), (True, -1.0)])
+def test_grid_known_values(corners, first):
+    grid = pixel_grid((3, 4), corners)
+    assert grid.shape == (2, 12)
+    assert grid[0, 0] == first
+    assert grid[0, 3] == -first  # end of the first row
+    assert grid[0, 0] == grid[0, 4]
+    assert grid[1, 4] == 0.0  # middle row
+
+
+def test_grid_of_one_pixel_is_its_centre():
+    assert pixel_grid((1, 1), corners=True).tolist() == [[0.0], [0.0]]
+    assert pixel_grid((1, 1), corners=False).tolist() == [[0.0], [0.0]]
+
+
+def test_affine_coords_parity():
+    matrices = torch.randn(3, 2, 3, dtype=torch.float64)
+    grid = homogeneous_grid((4, 5))
+    coords = affine_coords(matrices, grid)
+    for n in range(3):
+        torch.testing.assert_close(coords[n], matrices[n] @ grid)
+
+
+def test_projective_coords_divide_and_survive_a_zero_depth():
+    grid = homogeneous_grid((2, 2), corners=True)  # corners of the square
+    matrix = torch.eye(3, dtype=torch.float64)
+    matrix[2] = torch.tensor([1.0, 0.0, 1.0])  # depth x + 1: 0 on the left, 2 on the right
+    x, y = projective_coords(matrix[None], grid)[0]
+    assert x.tolist() == [-1.0, 0.5, -1.0, 0.5]
+    assert y.tolist() == [-1.0, -0.5, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("coords_of", [affine_coords, projective_coords])
+def test_gradcheck(coords_of):
+    torch.manual_seed(0)
+    rows = 2 if coords_of is affine_coords else 3
+    grid = homogeneous_grid((4, 3))
+    base = torch.eye(rows, 3, dtype=torch.float64)
+    matrices = (base + 0.1 * torch.randn(2, rows, 3, dtype=torch.float64)).requires_grad_()
+    images = torch.rand(2, 1, 4, 3, dtype=torch.float64, requires_grad=True)
+
+    def warp(images, matrices):
+        return sample(images, coords_of(matrices, grid), (4, 3), padding="border")
+
+    assert torch.autograd.gradcheck(warp, (images, matrices))
