@@ -12,6 +12,7 @@ import importlib.metadata
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def find_demos(installed: Iterable[str] = ()) -> dict[str, Demo | Broken]:
             found[name] = Demo(name, path, title, check)
     sources: dict[str, Callable[[], Any]] = {}
     for package in installed:
-        sources[package] = lambda package=package: importlib.import_module(package).DEMO
+        sources[package] = partial(_import_demo, package)
     for entry in importlib.metadata.entry_points(group="dti_service.demos"):
         sources[entry.name] = entry.load
     for name, load in sources.items():
@@ -83,6 +84,10 @@ def find_demos(installed: Iterable[str] = ()) -> dict[str, Demo | Broken]:
                 demo = Broken(name, f"a demo named {demo.name} exists already")
             found[demo.name] = demo
     return found
+
+
+def _import_demo(package: str) -> Any:
+    return importlib.import_module(package).DEMO
 
 
 def _load(name: str, load: Callable[[], Any]) -> list[Demo | Broken]:

@@ -24,10 +24,11 @@ def expired(store: Store, older_than: str | float) -> list[str]:
     except (ValueError, OverflowError):
         reason = f"must be a time such as 12h or 30d, not {str(older_than)[:40]!r}"
         raise InvalidRequest("The age cannot be used", [{"field": "older_than", "reason": reason}]) from None
-    found, cursor = [], None
+    found: list[str] = []
+    cursor: str | None = None
     while True:
         query = Query(limit=PAGE, cursor=cursor, sort="finished_at", state=",".join(sorted(TERMINAL)))
-        page = store.list(query)
+        page = store.page(query)
         for experiment in page.items:
             if not experiment.finished_at or experiment.finished_at >= limit:
                 return found

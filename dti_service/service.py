@@ -143,7 +143,7 @@ class Service:
 
     def list(self, **query: Any) -> dict[str, Any]:
         """{items, next_cursor, total}. Raises BadRequest for an unknown sort or cursor."""
-        page = self.store.list(Query(**{name: value for name, value in query.items() if value is not None}))
+        page = self.store.page(Query(**{name: value for name, value in query.items() if value is not None}))
         positions = self.queue_positions()
         items = [experiment_view(experiment, self.store, positions) for experiment in page.items]
         if query.get("state") == "cancelling":

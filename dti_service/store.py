@@ -175,7 +175,7 @@ class Store:
             if is_id(entry.name):
                 yield entry.name
 
-    def list(self, query: Query | None = None) -> Page:
+    def page(self, query: Query | None = None) -> Page:
         """One page of experiments. Raises BadRequest for a cursor that is none."""
         self.index.refresh()
         return self.index.page(query or Query())
