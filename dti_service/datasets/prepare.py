@@ -31,6 +31,7 @@ from dti_service.datasets.sources.folder import allowed_folder, fingerprint, lis
 from dti_service.datasets.uploads import Uploads
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.ids import is_id
+from dti_service.settings import Settings
 
 ShouldStop = Callable[[], bool]
 THUMBNAIL_SIZES = (32, 512)  # pixels, smallest and largest
@@ -59,7 +60,7 @@ class Datasets:
         self.policy = policy or Policy()
 
     @classmethod
-    def from_settings(cls, settings: Any) -> Datasets:
+    def from_settings(cls, settings: Settings) -> Datasets:
         return cls(Path(settings.data_dir), Policy.from_settings(settings))
 
     def uploads(self, owner: str) -> Uploads:

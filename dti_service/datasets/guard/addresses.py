@@ -65,7 +65,13 @@ class AllowList:
                 url = httpx.URL(f"http://{item}")
             except httpx.InvalidURL as error:
                 raise ValueError(f"DTI_ALLOW_HOSTS: {item!r} is not a host, host:port or network") from error
-            if not url.host or url.userinfo or url.path not in ("", "/") or url.query:
+            if (
+                not url.host
+                or len(item.split()) > 1
+                or url.userinfo
+                or url.path not in ("", "/")
+                or url.query
+            ):
                 raise ValueError(f"DTI_ALLOW_HOSTS: {item!r} is not a host, host:port or network")
             # httpx leaves out a port that is the scheme's own
             port = 80 if item.endswith(":80") else url.port

@@ -6,6 +6,7 @@ paths and numbers and returns numbers; the files that it writes are plain 8-bit 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from pathlib import Path
@@ -35,10 +36,10 @@ def read_image(path: str, pixels: int, side: int) -> tuple[Image.Image, dict[str
         image = Image.open(path, formats=FORMATS)
     except Image.UnidentifiedImageError:
         raise Refused(
-            "not an image of a known format", "use JPEG, PNG, GIF, TIFF, WebP, BMP or PPM"
+            "not an image of a known format, or damaged", "use JPEG, PNG, GIF, TIFF, WebP, BMP or PPM"
         ) from None
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError) as error:
-        raise Refused(f"damaged ({str(error)[:100]})", "save it again") from error
+    except Exception as error:  # the readers of the formats raise whatever they like on damaged data
+        raise _damaged(error) from error
     width, height = image.size
     if width * height > pixels or max(width, height) > side:
         raise Refused(
@@ -52,15 +53,22 @@ def read_image(path: str, pixels: int, side: int) -> tuple[Image.Image, dict[str
         known["frames"] = getattr(image, "n_frames", 1)
         image.seek(0)
         image.load()
-        known["metadata"] = _metadata_size(image)
+    except Exception as error:
+        raise _damaged(error) from error
+    known["metadata"] = _metadata_size(image)
+    try:
         known["orientation"] = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except MemoryError:
-        raise
-    except Exception as error:  # the codecs raise whatever they like on damaged data
-        raise Refused(
-            f"damaged or cut short ({str(error)[:100]})", "save it again, or send it again"
-        ) from error
+    except Exception:  # damaged EXIF: the pixels are still good
+        known["orientation"] = None
     return image, known
+
+
+def _damaged(error: Exception) -> Exception:
+    if isinstance(error, MemoryError):
+        return error
+    if "MAX_TEXT" in str(error):
+        return Refused("it holds too much text", "save it without metadata")
+    return Refused(f"damaged or cut short ({str(error)[:100]})", "save it again, or send it again")
 
 
 def _metadata_size(image: Image.Image) -> int:
@@ -72,7 +80,8 @@ def _metadata_size(image: Image.Image) -> int:
 
 def as_plain(image: Image.Image) -> Image.Image:
     """The picture as L, LA, RGB or RGBA with 8 bits per channel, upright; deep grey by the rule of the library."""
-    image = ImageOps.exif_transpose(image)
+    with contextlib.suppress(Exception):  # damaged EXIF
+        image = ImageOps.exif_transpose(image)
     mode = image.mode
     if mode.startswith("I") or mode == "F":
         return _from_deep(image)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+
+from dti_service.settings import Settings
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -72,7 +73,6 @@ class Limits:
     decoder_file_bytes: int = GIB
 
     @classmethod
-    def from_settings(cls, settings: Any) -> Limits:
+    def from_settings(cls, settings: Settings) -> Limits:
         """The defaults, with the largest document taken from the setting for uploads."""
-        megabytes = getattr(settings, "max_upload_mb", None)
-        return replace(cls(), document_bytes=int(megabytes) * MIB) if megabytes else cls()
+        return replace(cls(), document_bytes=settings.max_upload_mb * MIB)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dti_service.datasets.guard.addresses import AllowList
 from dti_service.datasets.guard.limits import Limits
+from dti_service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,10 @@ class Policy:
     roots: tuple[Path, ...] = ()
 
     @classmethod
-    def from_settings(cls, settings: Any) -> Policy:
-        roots = getattr(settings, "dataset_roots", None) or ()
-        if isinstance(roots, str):
-            roots = [item.strip() for item in roots.split(",") if item.strip()]
+    def from_settings(cls, settings: Settings) -> Policy:
+        """The policy of a server or a run. Raises ValueError for an entry of `allow_hosts` that cannot be read."""
         return cls(
             limits=Limits.from_settings(settings),
-            allow=AllowList.parse(getattr(settings, "allow_hosts", None) or ()),
-            roots=tuple(Path(root).expanduser().resolve() for root in roots),
+            allow=AllowList.parse(settings.allow_hosts),
+            roots=tuple(Path(root).expanduser().resolve() for root in settings.dataset_roots),
         )

@@ -13,6 +13,9 @@ from dti_service.datasets.sources.base import Found, Workshop
 from dti_service.datasets.sources.image import file_image
 from dti_service.datasets.sources.sniff import sniff
 
+# What a file claims to be is what it is judged as; what claims nothing of use is told by its content.
+_KINDS = {".zip": "zip", ".pdf": "pdf", **dict.fromkeys(IMAGE_SUFFIXES, "image")}
+
 
 def find(document: Document, shop: Workshop) -> Iterator[Found]:
     alone = len(document.files) == 1
@@ -21,14 +24,14 @@ def find(document: Document, shop: Workshop) -> Iterator[Found]:
         if not path.is_file():
             raise GuardError(upload.name, "the file is not here any more", "send it again")
         parts = archive.parts_of(upload.name)
-        kind = sniff(path)
+        kind = _KINDS.get(PurePosixPath(parts[-1]).suffix.lower()) or sniff(path)
         if kind == "zip":
             stem = PurePosixPath(parts[-1]).stem
             folder = () if alone else (*parts[:-1], stem)
             yield from archive.members(path, upload.name, document.src, shop, folder)
         elif kind == "pdf":
             yield from pdf.pages(path, upload.name, document.src, shop, parts, own_folder=not alone)
-        elif kind == "json" and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
+        elif kind == "json":
             raise GuardError(upload.name, "neither an image, a zip archive nor a PDF", "send one of those")
         else:
             yield file_image(path, upload.name, document.src, shop, parts)

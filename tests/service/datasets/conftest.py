@@ -97,7 +97,9 @@ class Site:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
-    def add(self, path: str, body: bytes, content_type: str = "application/octet-stream", **options: object) -> str:
+    def add(
+        self, path: str, body: bytes, content_type: str = "application/octet-stream", **options: object
+    ) -> str:
         self.pages[path] = Page(body, content_type, **options)  # type: ignore[arg-type]
         return self.url + path
 
@@ -113,11 +115,15 @@ class Make:
     """Files, made on the spot."""
 
     @staticmethod
-    def picture(size: tuple[int, int] = (40, 30), colour: object = (200, 30, 60), mode: str = "RGB") -> Image.Image:
+    def picture(
+        size: tuple[int, int] = (40, 30), colour: object = (200, 30, 60), mode: str = "RGB"
+    ) -> Image.Image:
         return Image.new(mode, size, colour)  # type: ignore[arg-type]
 
     @classmethod
-    def image(cls, form: str = "PNG", size: tuple[int, int] = (40, 30), colour: object = (200, 30, 60)) -> bytes:
+    def image(
+        cls, form: str = "PNG", size: tuple[int, int] = (40, 30), colour: object = (200, 30, 60)
+    ) -> bytes:
         stream = io.BytesIO()
         cls.picture(size, colour).save(stream, form)
         return stream.getvalue()
