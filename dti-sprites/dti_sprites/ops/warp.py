@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,8 +15,14 @@ def sample(
     """images (N, C, h, w), coords (N, 2, H·W) -> (N, C, H, W), bilinear.
 
     `padding`: "border" repeats the edge, "zeros" is black outside. `images` may be expanded along N (stride
-    0): nothing is copied.
+    0): nothing is copied. Coordinates that are not finite give NaN.
     """
+    if coords.device.type == "cpu" and torch.is_grad_enabled():
+        # PyTorch's backward pass on the CPU reads outside the image at NaN coordinates and may crash.
+        total = coords.detach().sum()
+        if not total.isfinite():
+            safe = coords.detach().nan_to_num(0.0, 0.0, 0.0)
+            return sample(images, safe, size, padding=padding, align_corners=align_corners) + (total - total)
     grid = coords.unflatten(2, size).permute(0, 2, 3, 1)  # N, H, W, 2 as a view of the planar coordinates
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=align_corners)
 

@@ -108,7 +108,9 @@ def test_option_a_shortcut_subsamples_and_pads_channels():
 
 
 def test_images_that_are_too_small_are_refused_with_the_remedy():
-    with pytest.raises(ConfigError, match=r"model.encoder: vgg16 needs larger images than 16 x 16: take resnet20"):
+    with pytest.raises(
+        ConfigError, match=r"model.encoder: vgg16 needs larger images than 16 x 16: take resnet20"
+    ):
         Encoder("vgg16", 3, (16, 16))
 
 

@@ -11,7 +11,9 @@ KINDS = ["sample", "kmeans", "kmeans++", "random", "constant", "mean", "gaussian
 
 
 def images(n=30, channels=1, size=(6, 5)):
-    return torch.randint(0, 256, (n, channels, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (n, channels, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
 
 
 def start(kind, k=4, data=None, size=(6, 5), seed=0, **options):

@@ -89,7 +89,10 @@ def test_window_and_weight_change_the_assignment_too(plain):
     centre[3:6, 3:6] = True
     prototypes = torch.stack([torch.where(centre, 0.0, 0.5), torch.where(centre, 1.0, 0.0)])[:, None]
     settings = {"size": (9, 9), "n_prototypes": 2, "transformation_sequence": "identity"}
-    plain_model, windowed = plain.tiny_model(**settings), plain.tiny_model(**settings, gaussian_window_std=1.0)
+    plain_model, windowed = (
+        plain.tiny_model(**settings),
+        plain.tiny_model(**settings, gaussian_window_std=1.0),
+    )
     for model in (plain_model, windowed):
         model.prototypes.data.copy_(prototypes)
     assert plain_model.step(x).labels.item() == 1
@@ -112,7 +115,9 @@ def test_losers_have_gradients_of_zero_not_none(plain):
 def test_proportions_are_the_shares_of_labels(plain):
     model = plain.tiny_model(n_prototypes=4)
     out = model.step(batch(5)[0])
-    assert out.proportions.tolist() == pytest.approx([(out.labels == k).float().mean().item() for k in range(4)])
+    assert out.proportions.tolist() == pytest.approx(
+        [(out.labels == k).float().mean().item() for k in range(4)]
+    )
 
 
 @pytest.mark.usefixtures("float64")

@@ -41,7 +41,9 @@ def test_aliases_lead_to_the_same_transformations():
 def test_parity_values_and_gradients(plain, name, channels, padding, grid):
     torch.manual_seed(0)
     size = (5, 7)
-    transformation = build(name, size, channels, padding=padding, grid=grid, tps_grid_size=3, morpho_kernel_size=3)
+    transformation = build(
+        name, size, channels, padding=padding, grid=grid, tps_grid_size=3, morpho_kernel_size=3
+    )
     images = torch.rand(3, channels, *size, requires_grad=True)
     parameters = (0.2 * torch.randn(3, transformation.n_parameters)).requires_grad_()
     seed = torch.randn(3, channels, *size)
@@ -51,7 +53,9 @@ def test_parity_values_and_gradients(plain, name, channels, padding, grid):
     ])  # fmt: skip
     torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-10)
     of = (images, parameters)
-    for a, b in zip(torch.autograd.grad((fast * seed).sum(), of), torch.autograd.grad((slow * seed).sum(), of)):
+    for a, b in zip(
+        torch.autograd.grad((fast * seed).sum(), of), torch.autograd.grad((slow * seed).sum(), of)
+    ):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
 
 
@@ -128,7 +132,9 @@ def test_color_leaves_the_mask_alone(name):
     assert not torch.allclose(out[:, :3], images[:, :3])
 
 
-@pytest.mark.parametrize("name", ["affine", "position", "similarity", "rotation", "translation", "isotranslation", "tps"])
+@pytest.mark.parametrize(
+    "name", ["affine", "position", "similarity", "rotation", "translation", "isotranslation", "tps"]
+)
 def test_output_size_is_that_of_the_options(name):
     transformation = build(name, (9, 6), 1)
     out = transformation(torch.rand(2, 1, 4, 5), 0.1 * torch.randn(2, transformation.n_parameters))

@@ -74,7 +74,9 @@ def test_select_parameters(k):
     assert parameters.grad.sum() == chosen.numel()
 
 
-@pytest.mark.parametrize(("rows", "columns", "elements"), [(1, 1, 1), (10, 128, 784), (20, 16, 49152), (3, 5, 2**20)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "elements"), [(1, 1, 1), (10, 128, 784), (20, 16, 49152), (3, 5, 2**20)]
+)
 def test_blocks_cover_every_cell_once(rows, columns, elements):
     seen = torch.zeros(rows, columns, dtype=torch.int64)
     for r, c in blocks(rows, columns, elements, torch.device("cpu")):
@@ -93,7 +95,9 @@ def test_clamps_known_values():
         clamp_values(values, "unknown")
 
 
-@pytest.mark.parametrize(("mode", "slopes"), [("soft", [0.01, 1.0, 0.01]), ("hard", [0, 1, 0]), ("straight", [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("mode", "slopes"), [("soft", [0.01, 1.0, 0.01]), ("hard", [0, 1, 0]), ("straight", [1, 1, 1])]
+)
 def test_clamps_gradient(mode, slopes):
     values = torch.tensor([-1.0, 0.5, 3.0], requires_grad=True)
     clamp_values(values, mode).sum().backward()

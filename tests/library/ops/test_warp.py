@@ -96,3 +96,12 @@ def test_gradcheck(coords_of):
         return sample(images, coords_of(matrices, grid), (4, 3), padding="border")
 
     assert torch.autograd.gradcheck(warp, (images, matrices))
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_coordinates_that_are_not_numbers_give_nan_and_no_crash(padding):
+    images = torch.rand(2, 1, 28, 28, requires_grad=True)
+    coords = torch.full((2, 2, 784), float("nan"), requires_grad=True)
+    out = sample(images, coords, (28, 28), padding=padding)
+    out.sum().backward()
+    assert out.isnan().all()
