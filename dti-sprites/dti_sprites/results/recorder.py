@@ -11,7 +11,7 @@ import numpy as np
 
 from dti_sprites.results.files import dump_json, plain, write_text
 from dti_sprites.results.snapshots import Snapshots
-from dti_sprites.training import Callback
+from dti_sprites.training import Callback, FitResult, TrainingInfo
 
 FILM, EVENTS = "film.safetensors", "events.json"
 MAX_EVENTS = 2000
@@ -22,16 +22,24 @@ class Recorder(Callback):
 
     def __init__(self, folder: Path, resume: bool) -> None:
         self.folder = folder
+        self._last: tuple[int, np.ndarray] | None = None
         self.film = Snapshots.load(folder / FILM) if resume else Snapshots()
         self.events: list[dict[str, Any]] = _read_events(folder / EVENTS) if resume else []
 
-    def start_from(self, iteration: int) -> None:
-        """Forget what was recorded after `iteration`, from which training goes on."""
-        self.film.truncate(iteration)
-        self.events = [event for event in self.events if event.get("iteration", 0) <= iteration]
+    def on_start(self, info: TrainingInfo) -> None:
+        # What came after the checkpoint from which training goes on will happen again.
+        self.film.truncate(info.start_iteration)
+        self.events = [event for event in self.events if event.get("iteration", 0) <= info.start_iteration]
 
     def on_prototypes(self, iteration: int, images: Mapping[str, np.ndarray]) -> None:
-        self.film.add(iteration, images.get("masked_prototypes", images["prototypes"]))
+        shown = images["masked_prototypes"] if "masked_prototypes" in images else images["prototypes"]
+        self._last = (iteration, shown)
+        self.film.add(iteration, shown)
+
+    def on_end(self, result: FitResult) -> None:
+        if self._last is not None and not result.stopped:
+            self.film.finish(*self._last)
+        self.save()
 
     def on_event(self, kind: str, **data: Any) -> None:
         if "iteration" in data and len(self.events) < MAX_EVENTS:

@@ -35,6 +35,13 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _label(name: str) -> str:
+    """duration_s -> duration (s), images_per_s -> images per s"""
+    if name.endswith("_s") and not name.endswith("_per_s"):
+        name = f"{name.removesuffix('_s')} (s)"
+    return name.replace("_", " ")
+
+
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -46,7 +53,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
 def facts(values: Mapping[str, Any]) -> str:
     """Names and values as a list in columns; nested mappings are flattened."""
     rows = "".join(
-        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_text(value))}</dd></div>"
+        f"<div><dt>{escape(_label(name))}</dt><dd>{escape(_text(value))}</dd></div>"
         for name, value in _flatten(values)
     )
     return f'<dl class="facts">{rows}</dl>' if rows else ""

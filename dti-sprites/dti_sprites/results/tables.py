@@ -227,12 +227,31 @@ def common_root(paths: Sequence[Path | None] | None) -> Path | None:
     return root
 
 
-def history_tsv(history: Mapping[str, Sequence[Any]]) -> str:
-    """The training curves as tab-separated text, one column per key; `iteration` comes first."""
-    columns = sorted(history, key=lambda name: (name != "iteration",))
-    length = max((len(history[name]) for name in columns), default=0)
+def curves(history: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The history of a training as columns of one length, with the names of `train_metrics.tsv`.
+
+    iteration, epoch, batch, time/img (seconds), loss, the model's own terms, lr, prop_clus0, prop_clus1, ...
+    """
+    length = len(history.get("iteration", ()))
+    series = {name: list(values) for name, values in history.items() if len(values) == length}
+    shares = series.pop("proportions", [])
+    columns = {"iteration": series.pop("iteration", [])}
+    for name, column in (
+        ("epoch", "epoch"),
+        ("batch", "batch"),
+        ("time_per_image", "time/img"),
+        ("loss", "loss"),
+    ):
+        if name in series:
+            columns[column] = series.pop(name)
+    columns.update(series)
+    columns.update((f"prop_clus{k}", list(values)) for k, values in enumerate(zip(*shares)))
+    return columns
+
+
+def curves_tsv(columns: Mapping[str, Sequence[Any]]) -> str:
+    """`curves` as tab-separated text with a header."""
     lines = ["\t".join(columns)]
-    for i in range(length):
-        cells = [history[name][i] if i < len(history[name]) else "" for name in columns]
+    for cells in zip(*columns.values()):
         lines.append("\t".join(f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in cells))
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,23 +26,27 @@ from dti_sprites.results.snapshots import Snapshots, write_animation
 from dti_sprites.results.tables import (
     Assignments,
     common_root,
-    history_tsv,
+    curves_tsv,
     originals,
     write_assignments,
 )
 from dti_sprites.results.weights import save_weights
+
+_BARE_NAMES = {"images", "image", "img", "input", "data", "train", "dataset", "datasets", "crops", "tmp"}
+_IDENTIFIER = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}")  # a UUID or another long number
 
 
 @dataclass
 class TrainingRecord:
     """What the training leaves besides the model."""
 
-    history: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # columns of train_metrics.tsv
     events: Sequence[Mapping[str, Any]] = ()
     film: Snapshots = field(default_factory=Snapshots)
     iterations: int = 0
     epochs: int = 0
     duration_s: float = 0.0
+    loss: float | None = None  # of the last epoch, while the model was still changing
     images_per_s: float | None = None
     partial: bool = False  # stopped before the last epoch
 
@@ -53,10 +58,12 @@ def export(
     out: Path,
     training: TrainingRecord,
     progress: Callable[[int, int], None] | None = None,
+    title: str | None = None,
 ) -> tuple[Assignments, dict[str, Any]]:
     """Write the tree into `out` (replacing an earlier one as a whole); returns the table and the metrics.
 
-    `images` is the ImageSet that was trained on; `progress(done, total)` counts images.
+    `images` is the ImageSet that was trained on; `progress(done, total)` counts images; `title` heads the
+    report (default: the folder of the images).
     """
     started = time.perf_counter()
     pictures = {
@@ -86,18 +93,18 @@ def export(
             prototypes=pictures[shown],
             picture=functools.partial(_open, folder, assignments, layout.raw),
             fitted=functools.partial(_open, folder, assignments, layout.transformed),
-            title=root.name if root is not None and root.name else "DTI clustering",
+            title=title or title_of(root),
             metrics=metrics,
             config=config.to_dict(),
             environment=facts,
-            history=training.history,
+            history=training.curves,
             events=training.events,
             film=training.film,
             skipped=images.skipped,
         )
         texts = {
             layout.CONFIG: config.to_yaml(),
-            layout.HISTORY: history_tsv(training.history),
+            layout.HISTORY: curves_tsv(training.curves),
             layout.ORIGINALS: dump_json(
                 originals(images.names, images.paths, images.original_sizes, root), indent=None
             ),
@@ -142,6 +149,14 @@ def _write_clusters(
     )
 
 
+def title_of(root: Path | None) -> str:
+    """A heading from the folder of the images: the nearest name that tells something."""
+    for folder in (root, root.parent) if root is not None else ():
+        if folder.name and folder.name.lower() not in _BARE_NAMES and not _IDENTIFIER.search(folder.name):
+            return folder.name
+    return "DTI clustering"
+
+
 def known_labels(images: Any) -> list[str | None] | None:
     """Name of the known class of each image of an ImageSet, None for those without."""
     if images.labels is None:
@@ -171,6 +186,7 @@ def run_metrics(
         "n_prototypes": assignments.n_clusters,
         "used_clusters": int((sizes > 0).sum()),
         "cluster_sizes": sizes.tolist(),
+        "training_loss": training.loss,
         "iterations": training.iterations,
         "epochs": training.epochs,
         "duration_s": round(training.duration_s, 3),

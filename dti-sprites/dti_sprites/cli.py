@@ -1,0 +1,244 @@
+"""The command `dti-sprites`. Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dti_sprites import __version__
+from dti_sprites.errors import ConfigError, DataError, TrainingError, TrainingStopped
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+BENCHMARKS = ("speed", "fidelity")
+_FILES_SHOWN = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) >= 2 and given[0] == "bench" and given[1] in available_benchmarks():
+        return _guarded(lambda: _bench(given[1], given[2:]))
+    options = build_parser().parse_args(given)
+    command: Callable[[argparse.Namespace], int] = options.command
+    return _guarded(lambda: command(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dti-sprites", description="Discover recurring motifs in images, without labels."
+    )
+    parser.add_argument("--version", action="version", version=f"dti-sprites {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train a model on images and write its results")
+    settings = train.add_mutually_exclusive_group(required=True)
+    settings.add_argument("--preset", metavar="NAME", help="settings by name; see dti-sprites presets")
+    settings.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file")
+    train.add_argument("--images", metavar="DIR|NPZ", required=True, help="folder of images, or an .npz file")
+    train.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
+    train.add_argument(
+        "--labels", metavar="FILE", help="known classes, to measure accuracy: CSV of name, label"
+    )
+    train.add_argument(
+        "--set",
+        metavar="SECTION.SETTING=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="change one setting, for example model.n_prototypes=20; repeatable",
+    )
+    train.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    train.add_argument("--seed", type=int, help="seed of everything random")
+    train.add_argument("--checkpoint", metavar="DIR", type=Path, help="folder of the checkpoint")
+    train.add_argument("--no-resume", action="store_true", help="start anew even if there is a checkpoint")
+    _add_json(train)
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="measure a run against known classes")
+    _add_run(evaluate)
+    evaluate.add_argument("--labels", metavar="FILE", required=True, help="CSV of name, label")
+    _add_json(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+    assign = commands.add_parser("assign", help="assign new images to the prototypes of a run")
+    _add_run(assign)
+    assign.add_argument(
+        "--images", metavar="DIR|NPZ", required=True, help="folder of images, or an .npz file"
+    )
+    assign.add_argument("--out", metavar="CSV", type=Path, help="write the table here instead of printing it")
+    assign.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _add_json(assign)
+    assign.set_defaults(command=_assign)
+
+    export = commands.add_parser("export", help="pack the results of a run as a zip file")
+    _add_run(export)
+    export.add_argument("--to", metavar="ZIP", type=Path, help="default: beside the results")
+    export.set_defaults(command=_export)
+
+    presets = commands.add_parser("presets", help="list the presets")
+    _add_json(presets)
+    presets.set_defaults(command=_presets)
+
+    benchmarks = available_benchmarks()
+    if benchmarks:
+        bench = commands.add_parser("bench", help="measure speed or fidelity")
+        bench.add_argument("benchmark", choices=benchmarks, help="which; each has its own --help")
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, its results or an experiment")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def available_benchmarks() -> list[str]:
+    if importlib.util.find_spec("dti_sprites.bench") is None:
+        return []
+    return [name for name in BENCHMARKS if importlib.util.find_spec(f"dti_sprites.bench.{name}")]
+
+
+def _bench(name: str, arguments: list[str]) -> int:
+    return int(importlib.import_module(f"dti_sprites.bench.{name}").main(arguments) or DONE)
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """Run `command`; errors that a person can act on become a message and an exit code."""
+    try:
+        return command()
+    except ConfigError as error:
+        problems = [f"{field}: {reason}" if field else reason for field, reason in error.errors]
+        return _complain("the settings cannot be used:", problems, BAD_INPUT)
+    except DataError as error:
+        listed = [f"{name}: {reason}" for name, reason in error.files[:_FILES_SHOWN]]
+        if len(error.files) > _FILES_SHOWN:
+            listed.append(f"and {len(error.files) - _FILES_SHOWN} more")
+        return _complain(str(error), listed, BAD_INPUT)
+    except FileNotFoundError as error:
+        missing = f"{error.filename}: no such file or folder" if error.filename else str(error)
+        return _complain(missing, [], BAD_INPUT)
+    except TrainingError as error:
+        return _complain(str(error), [], FAILED)
+    except TrainingStopped as error:
+        return _complain(f"{error}; the same command goes on from there", [], INTERRUPTED)
+    except KeyboardInterrupt:
+        return _complain("interrupted", [], INTERRUPTED)
+
+
+def _complain(message: str, details: Sequence[str], code: int) -> int:
+    print(f"dti-sprites: {message}", *(f"  {line}" for line in details), sep="\n", file=sys.stderr)
+    return code
+
+
+def _print_json(value: Any) -> None:
+    from dti_sprites.results.files import plain
+
+    print(json.dumps(plain(value), ensure_ascii=False, indent=2))
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dti_sprites.config import RunConfig
+
+    config = RunConfig.from_yaml(options.config) if options.config else RunConfig.preset(options.preset)
+    overrides = list(options.overrides)
+    overrides += [f"training.device={options.device}"] if options.device is not None else []
+    overrides += [f"training.seed={options.seed}"] if options.seed is not None else []
+    config = config.with_overrides(overrides)
+
+    from dti_sprites.api import train
+    from dti_sprites.console import ConsoleProgress
+
+    # A batch system that ends the job gets a checkpoint too, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    progress = ConsoleProgress()
+    try:
+        run = train(
+            config,
+            options.images,
+            options.out,
+            labels=options.labels,
+            callbacks=[progress],
+            checkpoint_dir=options.checkpoint,
+            resume=not options.no_resume,
+        )
+    finally:
+        progress.close()
+    if options.json:
+        _print_json({"out": str(run.out), "metrics": run.metrics})
+    else:
+        _print_figures(run.metrics)
+        print(f"results: {run.out}")
+    return DONE
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from dti_sprites.api import load_run
+
+    figures = load_run(options.run, device="cpu").evaluate(options.labels)
+    if options.json:
+        _print_json(figures)
+    else:
+        _print_figures(figures)
+    return DONE
+
+
+def _assign(options: argparse.Namespace) -> int:
+    from dti_sprites.api import load_run
+    from dti_sprites.results.files import write_text
+    from dti_sprites.results.tables import assignments_csv, assignments_json
+
+    table = load_run(options.run, device=options.device).assign(options.images).table()
+    if options.out is not None:
+        write_text(options.out, assignments_csv(table))
+        print(f"{len(table)} images: {options.out}", file=sys.stderr)
+    if options.json:
+        print(assignments_json(table), end="")
+    elif options.out is None:
+        print(assignments_csv(table), end="")
+    return DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dti_sprites.results import layout
+    from dti_sprites.results.archive import pack
+
+    out = layout.find_results(options.run)
+    print(pack(out, options.to or out.with_name(f"{out.name}.zip")))
+    return DONE
+
+
+def _presets(options: argparse.Namespace) -> int:
+    from dti_sprites.presets import list_presets
+
+    presets = list_presets()
+    if options.json:
+        keys = ("name", "description", "source", "dataset")
+        _print_json([{key: getattr(preset, key) for key in keys} for preset in presets])
+    else:
+        width = max(len(preset.name) for preset in presets)
+        for preset in presets:
+            print(f"{preset.name:<{width}}  {preset.description}")
+    return DONE
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    shown = {name: value for name, value in figures.items() if not isinstance(value, (list, dict))}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        print(f"{name:<{width}}  {value:.6g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
