@@ -1,0 +1,72 @@
+"""The commands' backend on a data directory of this machine."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from dti_service.service import Service, SubmitRequest
+from dti_service.settings import Settings
+from dti_service.store import LOG
+
+View = dict[str, Any]
+
+
+class LocalBackend:
+    """Calls the service directly; whoever uses the command line may name any notebook and folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.service = Service(settings)
+
+    def submit(self, request: dict[str, Any]) -> View:
+        given = {name: value for name, value in request.items() if value is not None}
+        return self.get(self.service.submit(SubmitRequest(**given, owner=_user(), trusted=True)).id)
+
+    def get(self, id: str) -> View:
+        view = self.service.get(id)
+        return {**view, "directory": str(self.service.store.directory(id))}
+
+    def list(self, **query: Any) -> View:
+        return self.service.list(**query)
+
+    def cancel(self, id: str) -> View:
+        self.service.cancel(id, _user())
+        return self.get(id)
+
+    def rerun(self, id: str) -> View:
+        return self.get(self.service.rerun(id, owner=_user(), trusted=True).id)
+
+    def log(self, id: str, start: int) -> bytes:
+        path = self.service.store.directory(id) / LOG
+        if not path.exists():
+            return b""
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
+
+    def export(self, id: str, target: Path) -> None:
+        """Everything in the experiment directory but its working files, as one zip."""
+        folder = self.service.store.directory(id)
+        temporary = target.with_name(f".{target.name}.partial")
+        try:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+                for path in sorted(folder.rglob("*")):
+                    inside = path.relative_to(folder)
+                    if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+                        archive.write(path, f"{id}/{inside.as_posix()}")
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def notebook_schema(self, notebook: str) -> dict[str, Any]:
+        return self.service.notebook_schema(notebook, trusted=True)
+
+
+def _user() -> str | None:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None

@@ -1,0 +1,41 @@
+"""The commands' backend on a server, over REST."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dti_service.client import Client
+
+View = dict[str, Any]
+
+
+class RemoteBackend:
+    """Calls a server through the client that scripts use too."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.client = Client(url, token)
+
+    def submit(self, request: dict[str, Any]) -> View:
+        return self.client.submit(**{name: value for name, value in request.items() if value is not None})
+
+    def get(self, id: str) -> View:
+        return self.client.get(id)
+
+    def list(self, **query: Any) -> View:
+        return self.client.list(**{name: value for name, value in query.items() if value is not None})
+
+    def cancel(self, id: str) -> View:
+        return self.client.cancel(id)
+
+    def rerun(self, id: str) -> View:
+        return self.client.rerun(id)
+
+    def log(self, id: str, start: int) -> bytes:
+        return self.client.log(id, start)
+
+    def export(self, id: str, target: Path) -> None:
+        self.client.download_results(id, target)
+
+    def notebook_schema(self, notebook: str) -> dict[str, Any]:
+        return self.client.notebook_schema(notebook)
