@@ -42,7 +42,6 @@ class SubmitRequest:
     idempotency_key: str | None = None
     time_limit_s: float | None = None
     trusted: bool = False
-    trusted_dataset: bool = False
 
     def __post_init__(self) -> None:
         urls = self.notify_url or []
@@ -82,7 +81,7 @@ def check_request(request: SubmitRequest, service: Service) -> tuple[Path, dict[
     if not errors and demo is not None and demo.check is not None:
         problems += [_problem(f"parameters.{name}", reason) for name, reason in demo.check(values)]
     dataset = parameters.get("dataset")
-    if isinstance(dataset, str) and not request.trusted_dataset:
+    if isinstance(dataset, str):
         problems += _dataset(dataset, request, service)
     problems += _rest(request, service)
     if problems:
@@ -151,7 +150,7 @@ def _resume(id: str, service: Service) -> Problems:
 def digest(request: SubmitRequest) -> str:
     """Equal for requests that ask for the same: tells whether an idempotency key is used twice for one thing."""
     values = dataclasses.asdict(request)
-    for name in ("owner", "idempotency_key", "trusted", "trusted_dataset"):
+    for name in ("owner", "idempotency_key", "trusted"):
         values.pop(name)
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -86,7 +86,12 @@ class Service:
         return experiment
 
     def rerun(
-        self, id: str, changes: Mapping[str, Any] | None = None, *, owner: str | None = None
+        self,
+        id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        owner: str | None = None,
+        trusted: bool = False,
     ) -> Experiment:
         """Queue the request of an experiment again, with `changes`. Raises as `submit`, and ExperimentNotFound."""
         experiment = self.store.get(id)
@@ -103,8 +108,8 @@ class Service:
         }
         values |= {name: value for name, value in (changes or {}).items() if value is not None}
         # Whoever may run it again need not be allowed to name its folder: that was checked the first time.
-        known_dataset = values["dataset"] == experiment.dataset
-        return self.submit(SubmitRequest(**values, trusted=False, trusted_dataset=known_dataset))
+        trusted = trusted or not changes or {"notebook", "dataset", "parameters"}.isdisjoint(changes)
+        return self.submit(SubmitRequest(**values, trusted=trusted))
 
     def get(self, id: str) -> dict[str, Any]:
         """The experiment as clients see it. Raises ExperimentNotFound."""

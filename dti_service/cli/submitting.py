@@ -164,4 +164,4 @@ def report(view: View, as_json: bool) -> None:
     for name, value in view.get("metrics", {}).items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             print(f"  {name:<20} {value:.4g}" if isinstance(value, float) else f"  {name:<20} {value}")
-    print(f"  directory: {view.get('links', {}).get('directory', view['id'])}")
+    print(f"  directory: {view.get('directory', view['id'])}")
