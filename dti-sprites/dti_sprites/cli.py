@@ -129,6 +129,8 @@ def _guarded(command: Callable[[], int]) -> int:
     except FileNotFoundError as error:
         missing = f"{error.filename}: no such file or folder" if error.filename else str(error)
         return _complain(missing, [], BAD_INPUT)
+    except OSError as error:  # a full disk, a folder that may not be written
+        return _complain(str(error), [], FAILED)
     except TrainingError as error:
         return _complain(str(error), [], FAILED)
     except TrainingStopped as error:

@@ -11,10 +11,12 @@ import pytest
 
 from dti_sprites.results import layout
 from dti_sprites.results.files import dump_json
+from dti_sprites.results.report_training import shares_of
 from dti_sprites.results.tables import (
     Assignments,
     common_root,
-    history_tsv,
+    curves,
+    curves_tsv,
     originals,
     read_assignments,
     write_assignments,
@@ -119,6 +121,26 @@ def test_originals_of_an_array_have_names_only() -> None:
     assert originals(["000000"], [None], None, None) == {"root": None, "images": {"0": {"name": "000000"}}}
 
 
-def test_history_starts_with_the_iteration() -> None:
-    text = history_tsv({"loss": [0.5, 0.25], "iteration": [10, 20], "prop_clus0": [1.0, 1.0]})
-    assert text.splitlines() == ["iteration\tloss\tprop_clus0", "10\t0.5\t1", "20\t0.25\t1"]
+def test_curves_have_the_columns_of_earlier_tables() -> None:
+    history = {
+        "lr": [0.1, 0.1],
+        "loss": [0.5, 0.25],
+        "iteration": [10, 20],
+        "epoch": [0, 1],
+        "batch": [9, 4],
+        "time_per_image": [0.001, 0.002],
+        "proportions": [[0.25, 0.75], [0.5, 0.5]],
+        "epoch_loss": [0.4],
+    }
+    columns = curves(history)
+    assert curves_tsv(columns).splitlines() == [
+        "iteration\tepoch\tbatch\ttime/img\tloss\tlr\tprop_clus0\tprop_clus1",
+        "10\t0\t9\t0.001\t0.5\t0.1\t0.25\t0.75",
+        "20\t1\t4\t0.002\t0.25\t0.1\t0.5\t0.5",
+    ]
+    assert shares_of(columns) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]))
+
+
+def test_curves_of_nothing() -> None:
+    assert curves({}) == {"iteration": []}
+    assert curves_tsv(curves({})) == "iteration\n"

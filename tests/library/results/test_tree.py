@@ -66,8 +66,8 @@ def make_record() -> TrainingRecord:
     film = Snapshots()
     for iteration in range(5):
         film.add(iteration, np.full((K, SIDE, SIDE, 1), 50 * iteration, np.uint8))
-    history = {"iteration": [10, 20], "epoch": [0, 1], "loss": [0.5, 0.25]}
-    return TrainingRecord(history=history, film=film, iterations=20, epochs=2, duration_s=1.5)
+    columns = {"iteration": [10, 20], "epoch": [0, 1], "loss": [0.5, 0.25]}
+    return TrainingRecord(curves=columns, film=film, iterations=20, epochs=2, duration_s=1.5)
 
 
 @pytest.fixture(scope="module")
