@@ -20,6 +20,7 @@ from dti_service.datasets.catalogue import Catalogue, Dataset, now, source_row
 from dti_service.datasets.fetch import Fetcher, Kind
 from dti_service.datasets.files import exclusive, read_json, sha256_of, write_json
 from dti_service.datasets.guard.errors import FetchError, GuardError, PreparationStopped
+from dti_service.datasets.guard.folders import allowed_folder
 from dti_service.datasets.guard.http import GuardedHTTP
 from dti_service.datasets.guard.isolation import Decoder
 from dti_service.datasets.guard.json_input import parse_json
@@ -27,7 +28,7 @@ from dti_service.datasets.guard.policy import Policy
 from dti_service.datasets.progress import Progress, nothing, to_file
 from dti_service.datasets.request import DatasetRequest, Document, parse_request
 from dti_service.datasets.sources.base import THUMBNAIL, Workshop
-from dti_service.datasets.sources.folder import allowed_folder, fingerprint, list_files
+from dti_service.datasets.sources.folder import fingerprint, list_files
 from dti_service.datasets.uploads import Uploads
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.ids import is_id
@@ -84,9 +85,6 @@ class Datasets:
                 "Some files were not sent",
                 [{"field": name, "reason": "send its content first"} for name in missing[:100]],
             )
-        for document in request.documents:
-            if document.type == "folder":
-                allowed_folder(document.src, self.policy, local=local)
         return self.catalogue.create(request)
 
     def build(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from dti_service.datasets.guard.addresses import check_url
 from dti_service.datasets.guard.errors import GuardError, shown
+from dti_service.datasets.guard.folders import allowed_folder
 from dti_service.datasets.guard.json_input import parse_json
 from dti_service.datasets.guard.names import document_uid
 from dti_service.datasets.guard.policy import Policy
@@ -226,12 +227,14 @@ def _document(item: Any, where: str, policy: Policy, local: bool, errors: Errors
     if not isinstance(src, str) or not src:
         errors.append({"field": f"{where}.src", "reason": "must be the address of the document"})
         return None
-    if kind in REMOTE_TYPES and not (local and "://" not in src):
-        try:
+    try:
+        if kind == "folder":
+            allowed_folder(src, policy, local=local)
+        elif not (local and "://" not in src):
             check_url(src, policy.allow)
-        except GuardError as error:
-            errors.append({"field": f"{where}.src", "reason": f"{error.reason}; {error.remedy}"})
-            return None
+    except GuardError as error:
+        errors.append({"field": f"{where}.src", "reason": f"{error.reason}; {error.remedy}"})
+        return None
     return Document(kind, src, document_uid(uid or src))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
 from dti_service.datasets.guard.errors import GuardError
+from dti_service.datasets.guard.folders import allowed_folder
 from dti_service.datasets.guard.names import hidden
-from dti_service.datasets.guard.policy import Policy
 from dti_service.datasets.request import Document
 from dti_service.datasets.sources.base import Found, Picture, Workshop
 
@@ -43,24 +43,6 @@ def _image(path: Path, parts: tuple[str, ...], src: str, shop: Workshop) -> Foun
         return shop.picture(copy, str(path), thumbnail, owned=True)
 
     return Found(parts, "/".join(parts), src, read)
-
-
-def allowed_folder(src: str, policy: Policy, *, local: bool) -> Path:
-    """The folder that a text names, when it may be read: any by the owner of the machine's files (`local`), those
-    below the roots of the settings by clients. The same answer for what is missing and what is forbidden."""
-    try:
-        path = Path(src).expanduser().resolve(strict=True)
-    except (OSError, RuntimeError, ValueError):
-        path = None
-    permitted = path is not None and (local or any(path.is_relative_to(root) for root in policy.roots))
-    if path is None or not permitted or not path.is_dir():
-        remedy = (
-            "check the path"
-            if local
-            else "name a folder below one of DTI_DATASET_ROOTS, or upload the images"
-        )
-        raise GuardError(src, "no such folder", remedy)
-    return path
 
 
 def list_files(root: Path) -> list[Path]:

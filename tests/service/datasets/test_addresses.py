@@ -22,7 +22,7 @@ NOBODY = AllowList()
 @pytest.mark.parametrize(
     "text",
     [
-        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
+        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.1.1",
         "100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.7", "203.0.113.9", "224.0.0.1", "239.1.1.1",
         "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1",
         "64:ff9b::7f00:1", "64:ff9b::808:808", "64:ff9b:1::1", "2002:7f00:1::1", "2001::1", "2001:db8::1", "fc00::1",
@@ -41,10 +41,8 @@ def test_public_addresses(text: str) -> None:
 @given(st.ip_addresses())
 def test_nothing_is_public_that_the_standard_library_calls_private(address: Any) -> None:
     if is_public(address):
-        assert not (
-            address.is_private or address.is_loopback or address.is_link_local or address.is_multicast
-        )
-        assert not (address.is_reserved or address.is_unspecified)
+        kinds = ("private", "loopback", "link_local", "multicast", "reserved", "unspecified")
+        assert not any(getattr(address, f"is_{kind}") for kind in kinds)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +91,11 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
     for candidate in (text, "http://" + text):
         try:
             url = check_url(candidate, NOBODY)
-        except GuardError as error:
-            assert str(error)
-        else:
-            assert url.scheme in ("http", "https")
-            assert url.host
-            assert not url.userinfo
+        except GuardError:
+            continue
+        assert url.scheme in ("http", "https")
+        assert url.host
+        assert not url.userinfo
 
 
 def test_allow_list_by_name_port_and_network() -> None:
