@@ -57,16 +57,19 @@ def to_channels_last(values: np.ndarray, channels_first: bool) -> np.ndarray:
     )
 
 
-def array_to_images(values: np.ndarray | Tensor) -> list[Image.Image]:
-    """One Pillow image (mode L, LA, RGB or RGBA) per entry of an array or tensor."""
-    channels_first = isinstance(values, Tensor)
+def array_to_8bit(values: np.ndarray | Tensor) -> tuple[np.ndarray, bool]:
+    """(8-bit values, whether channels come first where both orders fit) of an array or tensor."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    images = to_channels_last(array_to_uint8(values), channels_first)
-    if min(images.shape) == 0:
+        return array_to_uint8((values.float() if values.dtype == torch.bfloat16 else values).numpy()), True
+    return array_to_uint8(values), False
+
+
+def to_pictures(values: np.ndarray) -> list[Image.Image]:
+    """One Pillow image (mode L, LA, RGB or RGBA) per entry of a uint8 array (N, H, W, C)."""
+    if min(values.shape) == 0:
         raise DataError(f"no images: the array has the shape {values.shape}")
-    single = images[..., 0] if images.shape[-1] == 1 else images
+    single = values[..., 0] if values.shape[-1] == 1 else values
     return [Image.fromarray(np.ascontiguousarray(image)) for image in single]
 
 
@@ -111,7 +114,7 @@ def read_dataset(dataset: Any) -> tuple[list[Image.Image], list[Any] | None]:
         if isinstance(image, Image.Image):
             images.append(image)
         elif isinstance(image, Tensor | np.ndarray):
-            images += array_to_images(image[None])
+            images += to_pictures(to_channels_last(*array_to_8bit(image[None])))
         else:
             raise DataError(f"item {i} of the dataset is a {type(image).__name__}, not an image")
     return images, labels if images and len(labels) == len(images) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -27,7 +28,12 @@ class Decoded:
 
 def open_image(path: Path, max_pixels: int) -> Image.Image:
     """The opened file, not yet decoded. Raises OSError or ValueError; the first frame of an animation."""
-    image = Image.open(path, formats=formats())
+    return open_stream(path, max_pixels)
+
+
+def open_stream(file: Path | IO[bytes], max_pixels: int) -> Image.Image:
+    """As `open_image`, of a path or of an open file."""
+    image = Image.open(file, formats=formats())
     try:
         check_pixels(image, max_pixels)
     except ValueError:
@@ -119,11 +125,16 @@ def deep_to_8bit(values: np.ndarray) -> np.ndarray:
     return np.rint((values - low) * (255.0 / (span or 1.0))).clip(0, 255).astype(np.uint8)
 
 
-def fit(image: Image.Image, size: tuple[int, int], config: DataConfig) -> Image.Image:
-    """Resize to `size` (height, width) by the policy `config.resize`, bilinear with antialiasing."""
+def fit(
+    image: Image.Image,
+    size: tuple[int, int],
+    config: DataConfig,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
+    """Resize to `size` (height, width) by the policy `config.resize`, bilinear with antialiasing by default."""
     height, width = size
     if config.resize == "stretch":
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+        return image.resize((width, height), resample)
     ratios = (width / image.width, height / image.height)
     if config.resize == "crop":
         scale = max(ratios)
@@ -136,13 +147,13 @@ def fit(image: Image.Image, size: tuple[int, int], config: DataConfig) -> Image.
             min(image.width - left, image.width),
             min(image.height - top, image.height),
         )
-        return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+        return image.resize((width, height), resample, box=box)
     scale = min(ratios)
     inner = (
         min(max(math.floor(image.width * scale + 0.5), 1), width),
         min(max(math.floor(image.height * scale + 0.5), 1), height),
     )
-    resized = image.resize(inner, Image.Resampling.BILINEAR)
+    resized = image.resize(inner, resample)
     offset = ((width - inner[0]) // 2, (height - inner[1]) // 2)
     if config.alpha == "weight" and inner != (width, height):
         resized = resized.convert("LA" if resized.mode in ("L", "LA") else "RGBA")  # margins do not count

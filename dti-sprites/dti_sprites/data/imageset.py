@@ -105,10 +105,13 @@ class ImageSet:
         return digest.hexdigest()
 
 
+_KEPT_LABELS = 256
+
+
 def encode_labels(labels: np.ndarray | Sequence[Any]) -> tuple[np.ndarray, list[str]]:
     """(int64 labels (N,), names) of numbers or texts. None, "" and negative numbers mean: not known (-1).
 
-    Numbers keep their value when they are 0, 1, 2, ... without large gaps; otherwise they are renumbered in order.
+    Numbers below 256 keep their value; with larger ones, all are renumbered in order.
     """
     from dti_sprites.data.files import natural_key
 
@@ -119,7 +122,7 @@ def encode_labels(labels: np.ndarray | Sequence[Any]) -> tuple[np.ndarray, list[
         numbers = np.asarray(values, dtype=np.int64).reshape(-1)
         numbers = np.where(numbers < 0, -1, numbers)
         top = int(numbers.max(initial=-1))
-        if top < 2 * len(np.unique(numbers)) + 1:
+        if top < _KEPT_LABELS:
             return numbers, [str(i) for i in range(top + 1)]
     texts = ["" if v is None or (isinstance(v, int) and v < 0) else str(v).strip() for v in values]
     names = sorted({text for text in texts if text}, key=lambda text: (natural_key(text), text))

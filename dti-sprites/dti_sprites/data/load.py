@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from dti_sprites.config import DataConfig
-from dti_sprites.data.arrays import array_to_images, read_dataset, read_npz
+from dti_sprites.data.arrays import array_to_8bit, read_dataset, read_npz, to_channels_last, to_pictures
 from dti_sprites.data.cache import cache_path, read_cache, write_cache
 from dti_sprites.data.decode import Decoded, check_pixels, convert_image, open_image, read_image, upright_size
 from dti_sprites.data.files import list_images, name_paths
@@ -63,12 +63,16 @@ def load_images(
         folder = Path(source)
         images = _load_files(list_images(folder), config, progress, cache_dir, workers)
         return _attach(images, folder, labels, None)
-    elif isinstance(source, Sequence) and all(isinstance(item, str | os.PathLike) for item in source):
+    elif (
+        isinstance(source, Sequence)
+        and not isinstance(source, str)  # the name of an array file
+        and all(isinstance(item, str | os.PathLike) for item in source)
+    ):
         images = _load_files(name_paths(source), config, progress, cache_dir, workers)
         own = None
     else:
-        pictures, own = _from_memory(source)
-        images = _convert_all(pictures, config, progress, workers)
+        content, own = _from_memory(source)
+        images = _load_content(content, config, progress, workers)
     return _attach(images, None, labels, own)
 
 
@@ -76,19 +80,43 @@ def _is_array_file(path: Path) -> bool:
     return path.suffix.lower() in (".npz", ".npy") and not path.is_dir()
 
 
-def _from_memory(source: Any) -> tuple[list[Image.Image], Any]:
-    """(images, labels or None) of what is neither files nor an ImageSet."""
+def _from_memory(source: Any) -> tuple[np.ndarray | Tensor | list[Image.Image], Any]:
+    """(images, labels or None) of what is neither image files nor an ImageSet."""
     if isinstance(source, str | os.PathLike):
-        array, classes = read_npz(Path(source))
-        return array_to_images(array), classes
+        return read_npz(Path(source))
     if isinstance(source, np.ndarray | Tensor):
-        return array_to_images(source), None
+        return source, None
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
         pictures, labels = read_dataset(source)
         if not pictures:
             raise DataError("no images: the dataset is empty")
         return pictures, labels
     raise DataError(f"images cannot be read from a {type(source).__name__}")
+
+
+def _load_content(
+    content: np.ndarray | Tensor | list[Image.Image],
+    config: DataConfig,
+    progress: Progress | None,
+    workers: int,
+) -> ImageSet:
+    if isinstance(content, list):
+        return _convert_all(content, config, progress, workers)
+    values = to_channels_last(*array_to_8bit(content))
+    n, height, width, channels = values.shape
+    # An array that needs no resizing and has no alpha is used as it is: hundreds of thousands load at once.
+    size = _as_pair(config.image_size) or common_size([(height, width)])
+    if size == (height, width) and channels in (1, 3) and n * height * width:
+        if channels == 3 and config.channels != "rgb" and bool((values[..., :1] == values[..., 1:]).all()):
+            values = values[..., :1]
+        if (values.shape[3], config.channels) != (3, "grey"):
+            if values.shape[3] == 1 and config.channels == "rgb":
+                values = np.broadcast_to(values, (n, height, width, 3))
+            images = torch.from_numpy(np.array(values.transpose(0, 3, 1, 2), order="C"))
+            if progress:
+                progress(n, n)
+            return ImageSet(images=images, names=[f"{i:06d}" for i in range(n)])
+    return _convert_all(to_pictures(values), config, progress, workers)
 
 
 def _attach(images: ImageSet, folder: Path | None, labels: Any, own: Any) -> ImageSet:
@@ -201,7 +229,7 @@ def _refit(images: ImageSet, config: DataConfig, progress: Progress | None, work
     if same_size and same_channels and (images.alpha is None or config.alpha == "weight"):
         return images
     planes = images.images if images.alpha is None else torch.cat([images.images, images.alpha], dim=1)
-    fitted = _convert_all(array_to_images(planes), config, progress, workers)
+    fitted = _load_content(planes, config, progress, workers)
     masks = images.masks if same_size else {}  # ground truth of another size would no longer fit
     return dataclasses.replace(images, images=fitted.images, alpha=fitted.alpha, masks=masks)
 

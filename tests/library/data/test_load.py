@@ -225,7 +225,7 @@ def test_datasets():
     tensors = torch.utils.data.TensorDataset(torch.ones(2, 1, 4, 4), torch.tensor([5, 7]))
     images = load_images(tensors)
     assert (images.images == 255).all()
-    assert images.label_names == ["5", "7"]
+    assert images.labels.tolist() == [5, 7]
 
 
 def test_image_set_passes_through_or_is_refitted():
