@@ -101,17 +101,17 @@ def _parse(lines: list[str], problems: list[tuple[int, str]]) -> ast.Module:
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.parse("\n".join(lines))
     # What IPython adds to Python is no mistake; only now, as a string may hold such lines too.
-    lines[:] = ["" if _MAGIC.match(line) else line for line in lines]
+    lines[:] = ["" if _MAGIC.match(line) or not line.strip() else line for line in lines]
     while True:
         try:
             return ast.parse("\n".join(lines))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             number = getattr(error, "lineno", None) or 1
             number = min(max(number, 1), len(lines))
-            while number > 1 and not lines[number - 1].strip():
+            while number > 1 and not lines[number - 1]:
                 number -= 1
-            if not lines[number - 1].strip():
-                number = next(index for index, line in enumerate(lines, 1) if line.strip())
+            if not lines[number - 1]:
+                number = next(index for index, line in enumerate(lines, 1) if line)
             problems.append((number, f"not Python: {getattr(error, 'msg', None) or error}"))
             lines[number - 1] = ""
 
