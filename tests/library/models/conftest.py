@@ -24,7 +24,7 @@ def float64() -> Iterator[None]:
 
 def warp(image, x, y, padding):
     """image (C, h, w), pixel positions x, y (H, W) -> (C, H, W): four gathers."""
-    c, h, w = image.shape
+    _c, h, w = image.shape
     if padding == "border":
         x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
     x0, y0 = x.detach().floor().long(), y.detach().floor().long()

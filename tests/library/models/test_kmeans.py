@@ -31,7 +31,7 @@ def check_step(plain, model, x, weight=None):
     assert out.labels.equal(distances.argmin(1))
     expected = distances.min(1).values.mean()
     torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=1e-11)
-    parameters = [p for p in model.parameters()]
+    parameters = list(model.parameters())
     fast = torch.autograd.grad(out.loss, parameters, allow_unused=True)
     slow = torch.autograd.grad(expected, parameters, allow_unused=True)
     compared = 0

@@ -10,7 +10,7 @@ from dti_sprites.ops.morphology import smooth_morphology
 
 
 def morphology_by_unfold(images, alpha, weights):
-    n, c, h, w = images.shape
+    n, _c, h, w = images.shape
     k = weights.shape[-1]
     out = []
     for i in range(n):

@@ -198,7 +198,8 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(small, tmp_path, monkeypat
     images, config = small.image_set(), small.configuration(checkpoint_every_s=0, log_every=100)
     model = small.model_for(config, images)
     monkeypatch.setattr(model, "step", nan_from(model, 8))
-    message = r"the loss \(nan\) is not a finite number at iteration 8 \(epoch 3, batch 2\); the last good checkpoint is that of iteration 6"
+    where = r"the loss \(nan\) is not a finite number at iteration 8 \(epoch 3, batch 2\)"
+    message = where + "; the last good checkpoint is that of iteration 6"
     with pytest.raises(TrainingError, match=message):
         fit(model, images, config, checkpoint_dir=tmp_path)
     checkpoint = load_checkpoint(tmp_path)

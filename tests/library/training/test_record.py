@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -84,5 +85,5 @@ def test_history_stays_bounded(monkeypatch):
     iterations = record.history["iteration"]
     assert len(iterations) <= 8
     assert iterations[0] == 1
-    assert len({b - a for a, b in zip(iterations, iterations[1:])}) == 1
+    assert len({b - a for a, b in itertools.pairwise(iterations)}) == 1
     assert record.history["loss"] == [i - 1.0 for i in iterations]

@@ -72,7 +72,7 @@ def test_more_epochs_go_on(small, tmp_path):
     images = small.image_set()
     run(small, images, small.configuration(), checkpoint_dir=tmp_path)
     _, result = run(small, images, small.configuration(epochs=6), checkpoint_dir=tmp_path)
-    whole, expected = run(small, images, small.configuration(epochs=6))
+    _whole, expected = run(small, images, small.configuration(epochs=6))
     assert result.epochs_done == 6
     assert result.history["epoch_loss"] == expected.history["epoch_loss"]
 
