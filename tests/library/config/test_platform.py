@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -257,3 +259,9 @@ def test_anything_gives_a_configuration_or_a_config_error(parameters, n_images):
     except ConfigError as error:
         errors = error.errors
     assert errors
+
+
+def test_a_request_is_checked_without_pytorch():
+    """A server imports this in its own process."""
+    code = "import sys, dti_sprites.platform as p; p.config_from_parameters({}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
