@@ -1,0 +1,90 @@
+// Words, numbers, dates and durations in the reader's language.
+
+import en from '../i18n/en.js';
+import fr from '../i18n/fr.js';
+
+export const LANGUAGES = { en, fr };
+
+/** The language to begin with: the one chosen before, else the browser's when it is known, else English. */
+export function preferredLanguage(chosen, languages = globalThis.navigator?.languages ?? []) {
+  for (const tag of [chosen, ...languages]) {
+    const language = String(tag ?? '').slice(0, 2).toLowerCase();
+    if (language in LANGUAGES) return language;
+  }
+  return 'en';
+}
+
+/**
+ * t(key, {n, name}) replaces {name} and picks one/other by n. A key that a language lacks falls back to English,
+ * and a key that English lacks shows itself, which the tests refuse.
+ */
+export function createI18n(language = 'en', locales = globalThis.navigator?.languages ?? []) {
+  const words = LANGUAGES[language] ?? en;
+  // Numbers and dates as in the reader's own country where it is known: 3 Mar or Mar 3.
+  const locale = locales.find((tag) => tag.startsWith(`${language}-`)) ?? { en: 'en-GB' }[language] ?? language;
+  const plural = new Intl.PluralRules(language);
+  const integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+  const formats = new Map();
+
+  function number(value, digits = 3) {
+    if (value === null || value === undefined || !Number.isFinite(value)) return '–';
+    if (Number.isInteger(value)) return integer.format(value);
+    if (!formats.has(digits)) {
+      formats.set(digits, new Intl.NumberFormat(locale, { maximumSignificantDigits: digits }));
+    }
+    return formats.get(digits).format(value);
+  }
+
+  function t(key, params = {}) {
+    let entry = words[key] ?? en[key] ?? key;
+    if (typeof entry === 'object') entry = entry[plural.select(params.n ?? 0)] ?? entry.other;
+    return entry.replace(/\{(\w+)\}/g, (whole, name) => {
+      const value = params[name];
+      if (value === undefined) return whole;
+      return typeof value === 'number' ? number(value) : String(value);
+    });
+  }
+
+  /** Four decimals at most, always the same width in a column: 0.083. */
+  function distance(value) {
+    if (!Number.isFinite(value)) return '–';
+    const digits = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : value >= 0.001 ? 3 : 5;
+    return value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  }
+
+  function duration(seconds) {
+    if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return '–';
+    const whole = Math.max(0, Math.round(seconds));
+    const [days, hours] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24];
+    const [minutes, rest] = [Math.floor(whole / 60) % 60, whole % 60];
+    if (days) return t('time.dh', { days, hours });
+    if (hours) return t('time.hm', { hours, minutes });
+    if (minutes) return t('time.ms', { minutes, seconds: rest });
+    return t('time.s', { seconds: rest });
+  }
+
+  const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', year: 'numeric' });
+  const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
+  const parse = (value) => {
+    const date = value instanceof Date ? value : new Date(value ?? NaN);
+    return Number.isNaN(date.getTime()) ? null : date;
+  };
+  const date = (value) => (parse(value) ? day.format(parse(value)) : '–');
+  const time = (value) => (parse(value) ? clock.format(parse(value)) : '–');
+
+  function bytes(value) {
+    if (!Number.isFinite(value)) return '–';
+    const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+    let [size, unit] = [value, 0];
+    while (size >= 1000 && unit < units.length - 1) [size, unit] = [size / 1000, unit + 1];
+    return `${number(size, size < 10 ? 2 : 3)} ${units[unit]}`;
+  }
+
+  const collator = new Intl.Collator(locale, { numeric: true, sensitivity: 'base' });
+  return {
+    language, t, number, distance, duration, date, time, bytes,
+    percent: (share) => (Number.isFinite(share) ? share : 0).toLocaleString(locale, { style: 'percent' }),
+    dateTime: (value) => (parse(value) ? `${date(value)}, ${time(value)}` : '–'),
+    compare: (a, b) => collator.compare(a, b),
+  };
+}

@@ -1,0 +1,63 @@
+// Line pictures of 20 x 20 units, drawn for this page.
+
+import { s } from './dom.js';
+
+const PATHS = {
+  add: 'M10 4v12M4 10h12',
+  back: 'M12 4l-6 6 6 6',
+  check: 'M4 10.5l4 4 8-9',
+  close: 'M5 5l10 10M15 5L5 15',
+  compare: 'M3 5h6v10H3zM11 5h6v10h-6zM10 2v16',
+  down: 'M5 7.5l5 5 5-5',
+  download: 'M10 3v10M6 9.5l4 4 4-4M4 16.5h12',
+  drag: 'M7 5v.01M7 10v.01M7 15v.01M13 5v.01M13 10v.01M13 15v.01',
+  expand: 'M12 3h5v5M8 17H3v-5M17 3l-6 6M3 17l6-6',
+  eye: 'M2.5 10S5.5 5 10 5s7.5 5 7.5 5-3 5-7.5 5-7.5-5-7.5-5zM10 12a2 2 0 1 0 0-4 2 2 0 0 0 0 4z',
+  file: 'M5 2.5h6l4 4v11H5zM11 2.5v4h4',
+  filter: 'M3 4.5h14l-5.5 6.5v5l-3-1.5V11z',
+  flag: 'M5 17.5v-14M5 4h9l-2 3.5 2 3.5H5',
+  flipx: 'M10 3v14M7.5 6L3 14h4.5zM12.5 6l4.5 8h-4.5z',
+  flipy: 'M3 10h14M6 7.5L14 3v4.5zM6 12.5l8 4.5v-4.5z',
+  folder: 'M2.5 5h5l1.5 2h8.5v8.5h-15z',
+  globe: 'M10 2.5a7.5 7.5 0 1 0 0 15 7.5 7.5 0 0 0 0-15zM2.5 10h15M10 2.5c2.5 2 3.5 4.5 3.5 7.5s-1 5.5-3.5 7.5c-2.5-2-3.5-4.5-3.5-7.5s1-5.5 3.5-7.5z',
+  grid: 'M3 3h6v6H3zM11 3h6v6h-6zM3 11h6v6H3zM11 11h6v6h-6z',
+  help: 'M10 17.5a7.5 7.5 0 1 0 0-15 7.5 7.5 0 0 0 0 15zM7.8 8a2.2 2.2 0 1 1 3.4 1.9c-.8.5-1.2.9-1.2 1.8M10 14v.01',
+  history: 'M3 10a7 7 0 1 0 2-4.9M3 3.5v3h3M10 6v4.5l3 1.5',
+  keep: 'M5 3h10v14.5l-5-3.5-5 3.5z',
+  lasso: 'M10 4c4 0 7 1.8 7 4.2S14 12.5 10 12.5 3 10.6 3 8.2 6 4 10 4zM6 12c-1.5 1-1.5 2.5 0 3s2 1.5 1 2.5',
+  link: 'M8.5 11.500l3-3M7 9l-2.5 2.500a2.8 2.8 0 0 0 4 4L11 13M13 11l2.5-2.500a2.8 2.8 0 0 0-4-4L9 7',
+  menu: 'M4 10v.01M10 10v.01M16 10v.01',
+  merge: 'M4 4c0 4 6 3 6 7v5M16 4c0 4-6 3-6 7M7 13.500l3 3 3-3',
+  moon: 'M16.5 12.500A7 7 0 0 1 7.5 3.500a7 7 0 1 0 9 9z',
+  move: 'M3 10h13M12 5.500l4.5 4.5-4.5 4.5',
+  next: 'M8 4l6 6-6 6',
+  note: 'M4 3h12v9l-4 5H4zM12 17v-5h4M7 7h6M7 10h4',
+  open: 'M8 4H4v12h12v-4M11 3h6v6M17 3l-8 8',
+  overlay: 'M3 3h9v9H3zM8 8h9v9H8z',
+  pencil: 'M4 16l1-4L13.5 3.500l3 3L8 15zM11.5 5.500l3 3',
+  pin: 'M7 3h6l-1 5 3 3H5l3-3zM10 11v6.5',
+  play: 'M6 4l10 6-10 6z',
+  print: 'M5 8V3h10v5M5 14H3V8h14v6h-2M6 12h8v5H6z',
+  redo: 'M16 8H8.500a4.5 4.5 0 0 0 0 9H12M16 8l-4-4M16 8l-4 4',
+  review: 'M3 4h9v12H3zM14.5 6v8M17 8v4M5.5 10l1.5 1.5 3-3.5',
+  rotate: 'M16.5 10a6.5 6.5 0 1 1-2-4.700M16.5 2.500v4h-4',
+  rows: 'M3 3.500h4v5H3zM3 11.500h4v5H3zM9.5 4.500h7.500M9.5 7.500h7.500M9.5 12.500h7.500M9.5 15.500h7.5',
+  search: 'M8.5 14a5.5 5.5 0 1 0 0-11 5.5 5.5 0 0 0 0 11zM12.5 12.500L17 17',
+  similar: 'M3 3h6v6H3zM11 3h6v6h-6zM3 11h6v6H3zM11.5 14h5M14 11.500v5',
+  sort: 'M6 4v12M3.5 13.5L6 16l2.5-2.5M11 5h6M11 9h4.5M11 13h3',
+  split: 'M10 4v4c0 4-6 3-6 8M10 8c0 4 6 3 6 8M10 2v3',
+  stop: 'M5 5h10v10H5z',
+  sun: 'M10 13.500a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM10 2v2M10 16v2M2 10h2M16 10h2M4.3 4.300l1.5 1.500M14.2 14.200l1.5 1.500M15.7 4.300l-1.5 1.500M5.8 14.200l-1.5 1.5',
+  tag: 'M3 3h6.500l7.5 7.5-6.5 6.500L3 9.500zM6.5 6.500v.01',
+  trash: 'M4 5.500h12M8 5V3h4v2M5.5 5.500l1 12h7l1-12M8.5 8.500v6M11.5 8.500v6',
+  tray: 'M3 11l2.5-7h9L17 11v5.500H3zM3 11h4l1 2h4l1-2h4',
+  undo: 'M4 8h7.500a4.5 4.5 0 0 1 0 9H8M4 8l4-4M4 8l4 4',
+  upload: 'M10 14V4M6 7.500l4-4 4 4M4 16.500h12',
+  warning: 'M10 3l8 14H2zM10 8v4M10 14.500v.01',
+};
+
+/** A picture beside a text, hidden from screen readers: the text or the button's label says it. */
+export function icon(name, size = 18) {
+  return s('svg', { viewBox: '0 0 20 20', width: size, height: size, class: 'icon', 'aria-hidden': 'true' },
+    s('path', { d: PATHS[name] ?? PATHS.menu, 'stroke-width': name === 'menu' ? 3 : null }));
+}

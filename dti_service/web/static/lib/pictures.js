@@ -1,0 +1,70 @@
+// Addresses of the pictures of a finished run, and images that find their file by themselves.
+
+import { h } from './dom.js';
+
+const SUFFIXES = ['png', 'jpg'];
+
+export class Pictures {
+  /** `source`: ExperimentSource (or anything with file(path) and thumbnail(path, size)); `result`: Result. */
+  constructor(source, result) {
+    this.source = source;
+    this.result = result;
+    this.suffix = 'png';
+    this.prototypeFolder = 'prototypes';
+    this.originals = null; // (row) -> Promise of an address, or null: set where the dataset is at hand
+  }
+
+  /** Size to ask for a thumbnail shown at `side` CSS pixels: few sizes, so that they are cached. */
+  static bucket(side) {
+    const wanted = side * Math.min(2, globalThis.devicePixelRatio || 1);
+    return [48, 64, 96, 128, 192, 256, 384].find((size) => size >= wanted) ?? 512;
+  }
+
+  imagePath(row, kind) {
+    return `results/clusters/cluster${this.result.labels[row]}/${this.result.ids[row]}_${kind}.${this.suffix}`;
+  }
+
+  prototypePath(k) { return `results/${this.prototypeFolder}/prototype${k}.png`; }
+
+  thumbnail(row, kind, side) { return this.source.thumbnail(this.imagePath(row, kind), Pictures.bucket(side)); }
+  image(row, kind) { return this.source.file(this.imagePath(row, kind)); }
+  prototypeThumbnail(k, side) { return this.source.thumbnail(this.prototypePath(k), Pictures.bucket(side)); }
+  prototype(k) { return this.source.file(this.prototypePath(k)); }
+
+  /**
+   * Show an address in an <img>. A run writes PNG or JPEG; when the first guess is not there the other is tried,
+   * and remembered for the rest.
+   */
+  load(image, address) {
+    image.classList.remove('missing');
+    image.onerror = () => {
+      const [, before, suffix] = /^(.*_(?:raw|tsf)\.)(png|jpg)(?=$|\?)/.exec(address) ?? [];
+      if (suffix && image.dataset.tried !== '1') {
+        const other = SUFFIXES.find((one) => one !== suffix);
+        image.dataset.tried = '1';
+        this.suffix = other;
+        image.src = before + other + address.slice(before.length + suffix.length);
+      } else {
+        image.onerror = null;
+        image.classList.add('missing');
+        image.removeAttribute('src');
+      }
+    };
+    delete image.dataset.tried;
+    image.src = address;
+  }
+
+  /** An <img> of a prototype, or of a stand-in when a cluster has none. */
+  prototypeImage(cluster, side, { alt = '' } = {}) {
+    const image = h('img', { alt, decoding: 'async', draggable: 'false' });
+    this.showPrototype(image, cluster, side);
+    return image;
+  }
+
+  showPrototype(image, cluster, side) {
+    image.classList.toggle('stand-in', cluster.prototype === null);
+    if (cluster.prototype !== null) this.load(image, this.prototypeThumbnail(cluster.prototype, side));
+    else if (cluster.members.length) this.load(image, this.thumbnail(cluster.members[0], 'raw', side));
+    else image.removeAttribute('src');
+  }
+}

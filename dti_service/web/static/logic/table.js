@@ -1,0 +1,218 @@
+// Reading a result table (cluster_by_path.csv) quickly: the columns needed to paint at once, the rest on demand.
+
+/** Split one CSV record into at most `limit` fields; `rest` is what follows them. Quotes as in RFC 4180. */
+export function fields(line, limit = Infinity) {
+  const out = [];
+  let at = 0;
+  while (out.length < limit && at <= line.length) {
+    if (line[at] === '"') {
+      let text = '';
+      let from = at + 1;
+      let end;
+      for (;;) {
+        end = line.indexOf('"', from);
+        if (end < 0) end = line.length;
+        text += line.slice(from, end);
+        if (line[end + 1] !== '"') break;
+        text += '"';
+        from = end + 2;
+      }
+      out.push(text);
+      at = line.indexOf(',', end + 1);
+      at = at < 0 ? line.length + 1 : at + 1;
+    } else {
+      let end = line.indexOf(',', at);
+      if (end < 0) end = line.length;
+      out.push(line.slice(at, end));
+      at = end + 1;
+    }
+  }
+  return { out, rest: at <= line.length ? line.slice(at) : null };
+}
+
+/** The records of a CSV text; a quoted field may hold line ends. */
+export function records(text) {
+  const body = text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
+  const out = [];
+  const quoted = body.includes('"');
+  let at = 0;
+  while (at < body.length) {
+    let end = body.indexOf('\n', at);
+    if (end < 0) end = body.length;
+    if (quoted) {
+      while (end < body.length && oddQuotes(body, at, end)) {
+        const next = body.indexOf('\n', end + 1);
+        end = next < 0 ? body.length : next;
+      }
+    }
+    const stop = body.charCodeAt(end - 1) === 13 ? end - 1 : end;
+    if (stop > at) out.push(body.slice(at, stop));
+    at = end + 1;
+  }
+  return out;
+}
+
+function oddQuotes(text, from, to) {
+  let count = 0;
+  for (let at = text.indexOf('"', from); at >= 0 && at < to; at = text.indexOf('"', at + 1)) count += 1;
+  return count % 2 === 1;
+}
+
+const FIRST = ['image_id', 'path', 'cluster_id', 'distance'];
+
+/**
+ * A finished run as columns. Row r of n has `ids[r]` (the image's number, which file names carry), `names[r]`,
+ * `labels[r]` (its cluster, 0..k-1) and `distance[r]` (to that cluster's fitted prototype, mean squared error).
+ * `to(r, c)` is the distance to any cluster c, NaN where the run did not keep it.
+ */
+export class Result {
+  /** `k`: number of prototypes where it is known from elsewhere (empty clusters do not show in the table). */
+  constructor(text, { k = 0 } = {}) {
+    const lines = records(text);
+    const header = lines.length ? fields(lines[0]).out : [];
+    for (const name of ['image_id', 'path', 'cluster_id']) {
+      if (!header.includes(name)) throw new Error(`cluster_by_path.csv has no column ${name}`);
+    }
+    const n = lines.length - 1;
+    this.n = n;
+    this.ids = new Int32Array(n);
+    this.names = new Array(n);
+    this.labels = new Int32Array(n);
+    this.distance = new Float32Array(n).fill(NaN);
+    this.header = header;
+    this._at = Object.fromEntries(FIRST.map((name) => [name, header.indexOf(name)]));
+    this._lead = Math.max(...Object.values(this._at)) + 1;
+    this._rest = new Array(n);
+    let most = -1;
+    for (let row = 0; row < n; row += 1) {
+      const { out, rest } = fields(lines[row + 1], this._lead);
+      this.ids[row] = Number(out[this._at.image_id]);
+      this.names[row] = out[this._at.path];
+      this.labels[row] = Number(out[this._at.cluster_id]);
+      if (this._at.distance >= 0) this.distance[row] = parseNumber(out[this._at.distance]);
+      if (this.labels[row] > most) most = this.labels[row];
+      this._rest[row] = rest;
+    }
+    this.rows = new Map();
+    for (let row = 0; row < n; row += 1) this.rows.set(this.ids[row], row);
+    this._columns = [];
+    this._others = [];
+    header.forEach((name, at) => {
+      const match = /^dist_cluster_(\d+)$/.exec(name);
+      if (match) this._columns.push([at - this._lead, Number(match[1])]);
+      else if (!FIRST.includes(name)) this._others.push([at, name]);
+    });
+    this.hasAll = this._columns.length > 0;
+    const widest = this._columns.reduce((max, [, cluster]) => Math.max(max, cluster), -1);
+    this.k = Math.max(k, most + 1, widest + 1);
+    this._matrix = null;
+    this._read = null;
+  }
+
+  /** Row of an image id, or undefined. */
+  row(id) { return this.rows.get(Number(id)); }
+
+  /** All distances of a row: k numbers, read from the text the first time. */
+  distances(row) {
+    if (!this._matrix) {
+      this._matrix = new Float32Array(this.n * this.k).fill(NaN);
+      this._read = new Uint8Array(this.n);
+    }
+    const start = row * this.k;
+    const view = this._matrix.subarray(start, start + this.k);
+    if (!this._read[row]) {
+      this._read[row] = 1;
+      if (this.hasAll && this._rest[row] !== null) {
+        const { out } = fields(this._rest[row]);
+        for (const [at, cluster] of this._columns) view[cluster] = parseNumber(out[at]);
+      }
+      if (!Number.isNaN(this.distance[row])) view[this.labels[row]] = this.distance[row];
+    }
+    return view;
+  }
+
+  to(row, cluster) {
+    if (cluster === null || cluster === undefined) return NaN;
+    if (cluster === this.labels[row]) return this.distance[row];
+    return this.distances(row)[cluster] ?? NaN;
+  }
+
+  /** The `count` nearest of the clusters `among` (default: all): [{cluster, distance}], nearest first. */
+  nearest(row, count = 3, among = null) {
+    const all = this.distances(row);
+    const list = [];
+    const take = (cluster) => {
+      const distance = all[cluster];
+      if (!Number.isNaN(distance)) list.push({ cluster, distance });
+    };
+    if (among) for (const cluster of among) take(cluster);
+    else for (let cluster = 0; cluster < this.k; cluster += 1) take(cluster);
+    return list.sort((a, b) => a.distance - b.distance || a.cluster - b.cluster).slice(0, count);
+  }
+
+  /**
+   * How doubtful it is that a row belongs to prototype `own`: own distance over the smallest other distance.
+   * 0: no doubt; 1: two clusters fit equally well; above 1: another one fits better. NaN without the distances.
+   */
+  doubt(row, own = this.labels[row]) {
+    if (own === null || own === undefined) return NaN;
+    const all = this.distances(row);
+    let other = Infinity;
+    for (let cluster = 0; cluster < this.k; cluster += 1) {
+      if (cluster !== own && all[cluster] < other) other = all[cluster];
+    }
+    if (!Number.isFinite(other)) return NaN;
+    const mine = all[own];
+    if (other === 0) return mine === 0 ? 1 : Infinity;
+    return mine / other;
+  }
+
+  /** Columns besides the usual ones and the distances, e.g. the transformation matrices: {name: text}. */
+  others(row) {
+    if (!this._others.length || this._rest[row] === null) return {};
+    const { out } = fields(this._rest[row]);
+    const found = {};
+    for (const [at, name] of this._others) if (at >= this._lead) found[name] = out[at - this._lead];
+    return found;
+  }
+}
+
+function parseNumber(text) {
+  return text === undefined || text === '' ? NaN : Number(text);
+}
+
+/** The folder of a file name: what images are grouped by when nothing better is known of their source. */
+export function folderOf(name) {
+  const at = name.lastIndexOf('/');
+  return at < 0 ? '' : name.slice(0, at);
+}
+
+/** Counts of `values` in `bins` equal steps between the smallest and the largest. */
+export function histogram(values, bins = 24) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    if (!Number.isFinite(value)) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  const counts = new Array(bins).fill(0);
+  if (low > high) return { counts, low: 0, high: 0 };
+  const step = (high - low) / bins || 1;
+  for (const value of values) {
+    if (Number.isFinite(value)) counts[Math.min(bins - 1, Math.floor((value - low) / step))] += 1;
+  }
+  return { counts, low, high };
+}
+
+/** A CSV field; always quoted when it must be, so that any name survives. */
+export function csvField(value) {
+  const text = value === null || value === undefined ? '' : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** A CSV text with \r\n line ends; `bom` for spreadsheets that guess the encoding. */
+export function csvText(rows, { bom = false } = {}) {
+  const body = rows.map((row) => row.map(csvField).join(',')).join('\r\n');
+  return `${bom ? '\ufeff' : ''}${body}\r\n`;
+}

@@ -1,0 +1,168 @@
+// One experiment: its run while it lasts, its result from the moment there is one, in the same place.
+
+import { ExperimentSource } from '../lib/api.js';
+import { disposer, fill, h } from '../lib/dom.js';
+import { icon } from '../lib/icons.js';
+import { Result } from '../logic/table.js';
+import { isOver } from './facts.js';
+import { ResultView } from './result.js';
+import { RunView } from './run.js';
+import { mountSheet } from './sheet.js';
+
+const TABLE = 'results/cluster_by_path.csv';
+
+export function mount(element, context, { id, route }) {
+  const { api, ui, t, title, router } = context;
+  const source = new ExperimentSource(api, id);
+  const ends = disposer();
+  let inner = null;
+  let gone = false;
+  let place = route;
+
+  const author = fetch(new URL('../api/me', api.base), { headers: api.headers(), credentials: 'same-origin' })
+    .then((answer) => (answer.ok ? answer.json() : {})).then((me) => me.identity?.display_name || me.identity?.name || '').catch(() => '');
+
+  title(t('experiment'));
+  fill(element, h('div.page.loading', { role: 'status' }, h('span.visually-hidden', null, t('loading')), h('div.skeleton.line'), h('div.skeleton.block'), h('div.skeleton.block')));
+  // The record and the table of a finished run are asked for at the same time: pictures are what one came for.
+  const table = source.maybeText(TABLE).catch(() => null);
+  const wanted = place.query.v ? source.curation(place.query.v).catch(() => null) : Promise.resolve(null);
+  load();
+
+  async function load() {
+    try {
+      const record = await source.record();
+      if (gone) return;
+      await show(record, await (record.state === 'succeeded' ? table : null));
+    } catch (error) {
+      if (!gone) failed(error);
+    }
+  }
+
+  function failed(error) {
+    title(t('error.load'));
+    fill(element, h('div.empty', null, icon('warning', 34), h('h1', null, t(error.status === 404 ? 'experiment.gone' : 'error.load')),
+      h('p', null, error.status === 404 ? t('experiment.gone.hint') : error.status === 0 ? t('error.offline') : error.message),
+      h('div.actions', null, ui.button(t('retry'), { onclick: load }), h('a.button', { href: '#/' }, t('nav.experiments')))));
+  }
+
+  async function show(record, text) {
+    if (record.state === 'succeeded' && text) await showResult(record, text);
+    else showRun(record, Boolean(text));
+  }
+
+  function showRun(record) {
+    inner?.dispose();
+    fill(element);
+    element.className = '';
+    inner = new RunView(element, { ...context, source, record, onDone: become, onPartial: partial });
+  }
+
+  /** The run has ended well: the result takes its place. */
+  async function become(record) {
+    const text = await source.maybeText(TABLE).catch(() => null);
+    if (gone || !text) return false;
+    ui.announce(t('run.done', { name: record.name }), { now: true });
+    await showResult(record, text);
+    return true;
+  }
+
+  async function partial(record) {
+    const text = await source.maybeText(TABLE).catch(() => null);
+    if (!text) return false;
+    await showResult(record, text);
+    return true;
+  }
+
+  async function showResult(record, text) {
+    let result;
+    try {
+      result = new Result(text, { k: record.metrics?.n_prototypes ?? 0 });
+    } catch (error) {
+      failed(error);
+      return;
+    }
+    const variant = await wanted;
+    if (gone) return;
+    inner?.dispose();
+    fill(element);
+    title(record.name || t('unnamed'));
+    if (place.path[2] === 'sheet') {
+      inner = mountSheet(element, { ui, source, result, record, variant: variant ? place.query.v : null, document: variant?.document ?? null });
+      return;
+    }
+    const view = new ResultView(element, {
+      ui, source, result, record, author, masked: isSprites(record), linked: result.header.includes('document'),
+      originals: originals(api, record, result),
+      onRename: (name) => api.patch(id, { name }).then((now) => {
+        title(now.name);
+        return now;
+      }),
+      onPlace: ({ cluster, image, variant: shown }, { push }) => {
+        const path = ['e', id, ...(image !== null ? ['i', String(image)] : cluster !== null ? ['c', String(cluster)] : [])];
+        const query = shown ? { v: shown } : {};
+        if (push) router.push(path, query);
+        else router.replace(path, query);
+      },
+    });
+    inner = view;
+    ends.add(() => view.dispose());
+    if (variant) view.session.adopt(place.query.v, variant);
+    else if (place.query.v) ui.toast(t('variant.gone', { name: place.query.v }), { tone: 'bad' });
+    element.dataset.ready = 'result';
+    view.goToPlace(placeOf(place));
+  }
+
+  return {
+    /** The address changed within this experiment: go there instead of beginning anew. */
+    update(next) {
+      if (!(inner instanceof ResultView) || next.path[2] === 'sheet' || place.path[2] === 'sheet') return false;
+      const before = place;
+      place = next;
+      const variant = next.query.v ?? null;
+      if (variant !== inner.session.name && variant !== (before.query.v ?? null)) inner.openVariant(variant);
+      inner.goToPlace(placeOf(next));
+      return true;
+    },
+    dispose() {
+      gone = true;
+      delete element.dataset.ready;
+      if (!(inner instanceof ResultView)) inner?.dispose();
+      ends.dispose();
+    },
+  };
+}
+
+function placeOf({ path }) {
+  return { cluster: path[2] === 'c' ? path[3] : null, image: path[2] === 'i' ? path[3] : null };
+}
+
+const isSprites = (record) => Boolean(record.metrics?.sprites ?? /sprites/.test(record.notebook ?? ''));
+
+const DATASET_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** Where the images themselves lie, when the run read a dataset of this server: (row) -> Promise of an address. */
+function originals(api, record, result) {
+  if (!DATASET_ID.test(record.dataset ?? '')) return null;
+  let known = null;
+  const places = async () => {
+    const found = new Map();
+    let cursor = null;
+    do {
+      const page = await api.get(`datasets/${record.dataset}/images`, { limit: 1000, cursor });
+      page.items.forEach((item, at) => {
+        const number = item.n ?? item.index ?? found.size + at;
+        for (const key of [item.file, item.path, item.name]) if (key) found.set(key, number);
+      });
+      cursor = page.next_cursor;
+    } while (cursor);
+    return found;
+  };
+  return async (row) => {
+    known ??= places();
+    const number = (await known).get(result.names[row]);
+    return number === undefined ? null : api.url(`datasets/${record.dataset}/images/${number}`);
+  };
+}
+
+export { isOver };

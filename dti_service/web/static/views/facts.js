@@ -1,0 +1,46 @@
+// Facts of an experiment's record that several views show.
+
+import { h } from '../lib/dom.js';
+
+export const isActive = (item) => ['queued', 'running', 'cancelling'].includes(item.state);
+
+export const isOver = (item) => ['succeeded', 'failed', 'cancelled'].includes(item.state);
+
+/** Number of clusters: counted by the run, else as asked for; null when neither is known. */
+export function clusterCount(item) {
+  const found = item.metrics?.n_clusters ?? item.metrics?.n_prototypes ?? item.parameters?.n_prototypes;
+  return Number.isFinite(found) ? found : null;
+}
+
+export function imageCount(item) {
+  const found = item.metrics?.n_images ?? item.metrics?.images;
+  return Number.isFinite(found) ? found : null;
+}
+
+/** Seconds that the run took, or has taken so far; null before the start. */
+export function elapsed(item, now = Date.now()) {
+  if (!item.started_at) return null;
+  const end = item.finished_at ? Date.parse(item.finished_at) : now;
+  return Math.max(0, (end - Date.parse(item.started_at)) / 1000);
+}
+
+/** A bar with its words: "132 of 400 epochs · 5 min left". */
+export function progressBar(item, i18n) {
+  const { t } = i18n;
+  const progress = item.progress ?? {};
+  const known = Number.isFinite(progress.total) && progress.total > 0;
+  const words = [
+    known ? t('progress.of', { step: progress.step ?? 0, total: progress.total, unit: unitWord(progress.unit, i18n) })
+      : t('progress.starting'),
+    Number.isFinite(progress.eta_s) && progress.eta_s > 0 && t('progress.left', { time: i18n.duration(progress.eta_s) }),
+  ].filter(Boolean).join(' · ');
+  const bar = h('progress', { max: known ? progress.total : 1, 'aria-label': t('progress') });
+  if (known) bar.value = progress.step ?? 0;
+  return h('div.progress-line', null, bar, h('span.muted.num', null, words));
+}
+
+export function unitWord(unit, { t }) {
+  const key = `unit.${String(unit ?? '').replace(/s$/, '')}`;
+  const word = t(key);
+  return word === key ? String(unit ?? '') : word;
+}

@@ -1,0 +1,347 @@
+// One image: beside its prototype, as large as the screen, overlaid, blinking; and what is known about it.
+
+import { disposer, fill, h } from '../lib/dom.js';
+import { icon } from '../lib/icons.js';
+import { clusterLabel, nearestCards } from './near.js';
+import { provenance } from './provenance.js';
+import { openSimilar } from './similar.js';
+
+const LAYOUTS = ['beside', 'single', 'overlay', 'difference'];
+const MOST_ZOOM = 40;
+
+/**
+ * Open the viewer over a ResultView. Options: layout, onShow(row), onClose(row, {quiet}), order (rows to walk through;
+ * default: what the clusters show). Gives {show(row), close({quiet})}.
+ */
+export function openImageViewer(view, row, { layout = null, onShow, onClose, order = null } = {}) {
+  const { ui, pictures, session } = view;
+  const { t, i18n } = ui;
+  const ends = disposer();
+  const prefs = view.settings;
+  const place = { zoom: 1, x: 0, y: 0, turn: 0, flipX: false, flipY: false };
+  let mode = layout ?? 'beside';
+  let mix = 0.5;
+  let pinned = null;
+  let quiet = false;
+  let blink = false;
+  let api = null;
+  let natural = null;
+
+  const title = h('span.viewer-title');
+  const position = h('span.muted.num');
+  const stage = h('div.stage', { tabindex: 0, role: 'group', 'aria-label': t('image.stage') });
+  const side = h('aside.viewer-side', { 'aria-label': t('image.facts') });
+  const modes = h('div.segmented', { role: 'radiogroup', 'aria-label': t('image.layout') }, LAYOUTS.map((key) =>
+    h('label', null, h('input', { type: 'radio', name: 'viewer-layout', value: key, checked: key === mode, onchange: () => setMode(key) }), h('span', null, t(`image.layout.${key}`)))));
+  const slider = h('input.mix', { type: 'range', min: 0, max: 1, step: 0.01, value: mix, 'aria-label': t('image.mix'), oninput: (event) => {
+    mix = Number(event.target.value);
+    paint();
+  } });
+  const zoomText = h('span.num.zoom-text', { role: 'status' });
+  const pinButton = ui.iconButton(t('image.pin'), 'pin', () => pin(), { hint: 'P', 'aria-pressed': 'false' });
+  const tools = h('div.viewer-tools', { role: 'toolbar', 'aria-label': t('tools') }, modes, slider, h('span.spacer'),
+    ui.iconButton(t('image.smaller'), 'close', () => zoomBy(1 / 1.4), { hint: '-' }), zoomText,
+    ui.iconButton(t('image.larger'), 'add', () => zoomBy(1.4), { hint: '+' }),
+    ui.iconButton(t('image.reset'), 'expand', () => reset(), { hint: '0' }),
+    ui.iconButton(t('image.rotate'), 'rotate', () => turn(90), { hint: 'W' }),
+    ui.iconButton(t('image.flipx'), 'flipx', () => flip('flipX'), { hint: 'X' }),
+    ui.iconButton(t('image.flipy'), 'flipy', () => flip('flipY'), { hint: 'Y' }), pinButton);
+  const smaller = tools.querySelector(`[aria-label="${CSS.escape(t('image.smaller'))}"]`);
+  fill(smaller, h('span.minus', { 'aria-hidden': 'true' }, '–'));
+
+  const closed = ui.dialog({
+    title: t('image.title'),
+    className: 'viewer',
+    hideTitle: true,
+    build: (body, close, dialog) => {
+      const head = dialog.querySelector('.dialog-head');
+      head.prepend(
+        ui.iconButton(t('image.previous'), 'back', () => step(-1), { hint: '←' }), ui.iconButton(t('image.next'), 'next', () => step(1), { hint: '→' }), title, position);
+      fill(body, h('div.viewer-main', null, stage, tools), side);
+      api = { close };
+      ends.add(ui.keys.layer(t('keys.image'), [
+        { keys: ['ArrowRight', 'ArrowDown'], label: t('image.next'), run: (event) => walk(event, 1) },
+        { keys: ['ArrowLeft', 'ArrowUp'], label: t('image.previous'), run: (event) => walk(event, -1) },
+        { keys: ['b'], label: t('image.blink'), run: () => setBlink(!blink) },
+        { keys: ['v'], label: t('image.layout.next'), run: () => setMode(LAYOUTS[(LAYOUTS.indexOf(mode) + 1) % LAYOUTS.length]) },
+        { keys: ['z'], label: t('image.layout.single'), run: () => setMode(mode === 'single' ? 'beside' : 'single') },
+        { keys: ['+', '='], label: t('image.larger'), run: () => zoomBy(1.4) },
+        { keys: ['-'], label: t('image.smaller'), run: () => zoomBy(1 / 1.4) },
+        { keys: ['0'], label: t('image.reset'), run: () => reset() },
+        { keys: ['w'], label: t('image.rotate'), run: () => turn(90) },
+        { keys: ['x'], label: t('image.flipx'), run: () => flip('flipX') },
+        { keys: ['y'], label: t('image.flipy'), run: () => flip('flipY') },
+        { keys: ['p'], label: t('image.pin'), run: () => pin() },
+        { keys: ['1', '2', '3'], label: t('image.goto'), run: (event) => moveToNear(Number(event.key) - 1) },
+        { keys: ['m'], label: t('keys.move'), run: () => view.moveDialogFor(row) },
+        { keys: ['c'], label: t('keys.note'), run: () => side.querySelector('textarea')?.focus() },
+        { keys: ['f'], label: t('keys.similar'), run: () => similar() },
+        { keys: ['mod+z'], label: t('keys.undo'), run: () => view.undo() },
+        { keys: ['mod+y', 'mod+shift+z'], label: t('keys.redo'), run: () => view.redo() },
+        { keys: ['?'], run: () => false },
+      ], () => dialog));
+      return { ready: () => {
+        stage.focus();
+        show(row, true);
+      } };
+    },
+  });
+  closed.then(() => {
+    ends.dispose();
+    onClose?.(row, { quiet });
+  });
+  ends.add(session.on((type) => {
+    if (type === 'change' || type === 'load') facts();
+  }));
+
+  function walk(event, by) {
+    if (event.target.matches('input')) return false;
+    step(by);
+    return true;
+  }
+
+  function step(by) {
+    const next = order ? order[order.indexOf(row) + by] ?? null : view.arrangement.neighbour(row, by);
+    if (next === null || next === undefined) ui.announce(t(by > 0 ? 'image.last' : 'image.first'));
+    else show(next);
+  }
+
+  function show(next, first = false) {
+    row = next;
+    if (!first) onShow?.(row);
+    Object.assign(place, { zoom: 1, x: 0, y: 0 });
+    blink = false;
+    draw();
+    facts();
+    const name = view.result.names[row];
+    ui.announce(t('image.now', { name, cluster: session.curation.name(session.curation.place[row]) }));
+  }
+
+  // -- stage -----------------------------------------------------------------------------------------------------------
+
+  function pane(label, address, { kind, pin: isPin = false } = {}) {
+    const image = h('img', { alt: label, draggable: 'false', onload: (event) => {
+      const { naturalWidth, naturalHeight, clientWidth } = event.target;
+      image.classList.toggle('small-source', Math.max(naturalWidth, naturalHeight) < Math.max(256, clientWidth / 2));
+      if (kind === 'raw') size(naturalWidth, naturalHeight);
+    } });
+    if (address) pictures.load(image, address);
+    return h('figure.pane', { dataset: { kind } }, h('div.pane-view', null, image), h('figcaption', null, label, isPin && ui.iconButton(t('image.unpin'), 'close', () => pin(null))));
+  }
+
+  function draw() {
+    const { curation } = session;
+    const cluster = curation.cluster(curation.place[row]);
+    const fitted = cluster?.prototype === view.result.labels[row];
+    const raw = () => {
+      const figure = pane(t('image.raw'), pictures.image(row, 'raw'), { kind: 'raw' });
+      const mine = row;
+      // The original file, where it is at hand, takes the place of what the network saw.
+      pictures.originals?.(row).then((address) => {
+        if (!address || row !== mine || !figure.isConnected) return;
+        const image = figure.querySelector('img');
+        image.onerror = () => pictures.load(image, pictures.image(mine, 'raw'));
+        image.src = address;
+        figure.querySelector('figcaption').firstChild.textContent = t('image.original');
+      }).catch(() => {});
+      return figure;
+    };
+    const fit = () => (fitted ? pane(t('image.fitted'), pictures.image(row, 'tsf'), { kind: 'fitted' })
+      : h('figure.pane', { dataset: { kind: 'fitted' } }, h('div.pane-view.unknown', null, h('p', null, t('fitted.unknown.long'))), h('figcaption', null, t('image.fitted'))));
+    const proto = () => (cluster?.prototype === null || !cluster ? null : pane(t('image.prototype'), pictures.prototype(cluster.prototype), { kind: 'prototype' }));
+    const panes = mode === 'single' ? [raw()] : mode === 'beside' ? [raw(), fit(), proto()] : [stack(fitted)];
+    if (pinned !== null) panes.push(pane(t('image.pinned', { name: short(view.result.names[pinned]) }), pictures.image(pinned, 'raw'), { kind: 'pin', pin: true }));
+    fill(stage, panes);
+    stage.dataset.mode = mode;
+    slider.hidden = mode !== 'overlay';
+    for (const input of modes.querySelectorAll('input')) input.checked = input.value === mode;
+    pinButton.setAttribute('aria-pressed', String(pinned !== null));
+    prefs.get();
+    paint();
+  }
+
+  /** Image and fitted prototype on top of each other: mixed, or their difference. */
+  function stack(fitted) {
+    const second = fitted ? pictures.image(row, 'tsf') : pictures.prototype(session.curation.cluster(session.curation.place[row])?.prototype ?? view.result.labels[row]);
+    const [a, b] = [h('img', { alt: t('image.raw'), draggable: 'false' }), h('img.over', { alt: t(fitted ? 'image.fitted' : 'image.prototype'), draggable: 'false' })];
+    pictures.load(a, pictures.image(row, 'raw'));
+    pictures.load(b, second);
+    for (const image of [a, b]) image.classList.add('small-source');
+    return h('figure.pane.stack', { dataset: { kind: mode } }, h('div.pane-view', null, a, b), h('figcaption', null, t(mode === 'difference' ? (fitted ? 'image.difference' : 'image.difference.prototype') : fitted ? 'image.overlay' : 'image.overlay.prototype')));
+  }
+
+  function paint() {
+    const { zoom, x, y, turn: angle, flipX, flipY } = place;
+    const transform = `translate(${x}px, ${y}px) scale(${zoom}) rotate(${angle}deg) scale(${flipX ? -1 : 1}, ${flipY ? -1 : 1})`;
+    for (const image of stage.querySelectorAll('img')) image.style.transform = transform;
+    for (const over of stage.querySelectorAll('img.over')) {
+      over.style.opacity = mode === 'overlay' ? (blink ? 1 : mix) : '';
+    }
+    stage.classList.toggle('blinking', blink);
+    zoomText.textContent = `${Math.round(zoom * 100)} %`;
+  }
+
+  function setMode(next) {
+    mode = next;
+    Object.assign(place, { zoom: 1, x: 0, y: 0 });
+    draw();
+    ui.announce(t(`image.layout.${mode}`));
+  }
+
+  /** Blink: the fitted prototype in the very place of the image, and back. */
+  function setBlink(on) {
+    if (mode === 'difference') return;
+    blink = on;
+    if (mode !== 'overlay') {
+      const image = stage.querySelector('.pane[data-kind="raw"] img');
+      const cluster = session.curation.cluster(session.curation.place[row]);
+      const fitted = cluster?.prototype === view.result.labels[row];
+      if (image) {
+        if (blink) {
+          image.dataset.back = image.src;
+          pictures.load(image, fitted ? pictures.image(row, 'tsf') : pictures.prototype(cluster?.prototype ?? view.result.labels[row]));
+        } else if (image.dataset.back) image.src = image.dataset.back;
+      }
+    }
+    paint();
+    ui.announce(t(blink ? 'image.blink.on' : 'image.blink.off'));
+  }
+
+  function pin(which = pinned === null ? row : null) {
+    pinned = which;
+    draw();
+    stage.focus();
+  }
+
+  function zoomBy(factor, at = null) {
+    const next = Math.min(MOST_ZOOM, Math.max(0.2, place.zoom * factor));
+    const by = next / place.zoom;
+    if (at) {
+      place.x = at.x - (at.x - place.x) * by;
+      place.y = at.y - (at.y - place.y) * by;
+    } else {
+      place.x *= by;
+      place.y *= by;
+    }
+    place.zoom = next;
+    paint();
+  }
+
+  function reset() {
+    Object.assign(place, { zoom: 1, x: 0, y: 0, turn: 0, flipX: false, flipY: false });
+    paint();
+  }
+
+  function turn(by) {
+    place.turn = (place.turn + by) % 360;
+    paint();
+  }
+
+  function flip(axis) {
+    place[axis] = !place[axis];
+    paint();
+  }
+
+  ends.listen(stage, 'wheel', (event) => {
+    const box = event.target.closest('.pane-view')?.getBoundingClientRect();
+    if (!box) return;
+    event.preventDefault();
+    const at = { x: event.clientX - box.left - box.width / 2, y: event.clientY - box.top - box.height / 2 };
+    zoomBy(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0022)), at);
+  }, { passive: false });
+  ends.listen(stage, 'dblclick', (event) => {
+    const box = event.target.closest('.pane-view')?.getBoundingClientRect();
+    if (!box) return;
+    if (place.zoom > 1.01) reset();
+    else zoomBy(4, { x: event.clientX - box.left - box.width / 2, y: event.clientY - box.top - box.height / 2 });
+  });
+  const fingers = new Map();
+  let apart = 0;
+  ends.listen(stage, 'pointerdown', (event) => {
+    if (!event.target.closest('.pane-view') || event.button !== 0) return;
+    fingers.set(event.pointerId, event);
+    stage.setPointerCapture(event.pointerId);
+    stage.classList.add('grabbing');
+    apart = 0;
+  });
+  ends.listen(stage, 'pointermove', (event) => {
+    const last = fingers.get(event.pointerId);
+    if (!last) return;
+    if (fingers.size === 1) {
+      place.x += event.clientX - last.clientX;
+      place.y += event.clientY - last.clientY;
+      paint();
+    } else {
+      const [a, b] = [...fingers.values()];
+      const now = Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
+      if (apart) zoomBy(now / apart);
+      apart = now;
+    }
+    fingers.set(event.pointerId, event);
+  });
+  for (const type of ['pointerup', 'pointercancel']) {
+    ends.listen(stage, type, (event) => {
+      fingers.delete(event.pointerId);
+      if (!fingers.size) stage.classList.remove('grabbing');
+    });
+  }
+
+  // -- facts -----------------------------------------------------------------------------------------------------------
+
+  function size(width, height) {
+    natural = [width, height];
+    const target = side.querySelector('.natural-size');
+    if (target) target.textContent = t('image.size', { width, height });
+  }
+
+  function facts() {
+    const { curation } = session;
+    const id = curation.place[row];
+    const list = order ?? view.arrangement.list(id);
+    title.textContent = short(view.result.names[row]);
+    title.title = view.result.names[row];
+    position.textContent = t('image.position', { at: i18n.number(list.indexOf(row) + 1), total: i18n.number(list.length), cluster: curation.name(id) });
+    const image = curation.image(row);
+    const note = h('textarea', { rows: 2, value: image.note, 'aria-label': t('note'), placeholder: t('note.placeholder'), onchange: (event) => view.act((c) => c.noteImages([row], event.target.value.trim()), { quiet: true }) });
+    const tags = h('input', { type: 'text', value: image.tags.join(', '), 'aria-label': t('tags'), placeholder: t('tags.placeholder'), onchange: (event) => {
+      const next = [...new Set(event.target.value.split(',').map((tag) => tag.trim()).filter(Boolean))];
+      view.act((c) => c.tagImages([row], { add: next, remove: image.tags.filter((tag) => !next.includes(tag)) }), { quiet: true });
+    } });
+    const keepFocus = side.contains(document.activeElement) && document.activeElement.matches('textarea, input');
+    if (keepFocus) return;
+    fill(side,
+      h('section', null, h('h3', null, t('image.in')), clusterLabel(view, id, curation.distance(row))),
+      h('section', null, h('h3', null, t('image.nearest')), nearestCards(view, row, { onmove: (target) => move(target) }),
+        ui.button(t('move.to'), { iconName: 'move', hint: 'M', onclick: () => view.moveDialogFor(row) }), ' ',
+        ui.button(t('similar'), { iconName: 'similar', hint: 'F', onclick: () => similar() })),
+      h('section', null, h('h3', null, t('note.and.tags')), note, tags),
+      h('section', null, h('h3', null, t('image.provenance')), provenance(view, row), h('p.muted.natural-size.num', null, natural ? t('image.size', { width: natural[0], height: natural[1] }) : ''),
+        h('a', { href: pictures.image(row, 'raw'), target: '_blank', rel: 'noopener' }, icon('open', 14), ' ', t('image.openfile'))));
+  }
+
+  function move(target) {
+    const next = order ? null : view.arrangement.neighbour(row, 1) ?? view.arrangement.neighbour(row, -1);
+    view.moveTo([row], target);
+    if (next !== null && next !== row) show(next);
+    else draw();
+  }
+
+  function moveToNear(at) {
+    const near = session.curation.nearest(row, 3)[at];
+    if (near && near.id !== session.curation.place[row]) move(near.id);
+  }
+
+  async function similar() {
+    await openSimilar(view, row);
+  }
+
+  return {
+    show,
+    close: ({ quiet: silent = false } = {}) => {
+      quiet = silent;
+      api?.close();
+    },
+  };
+}
+
+const short = (name) => name.slice(name.lastIndexOf('/') + 1);

@@ -1,0 +1,1 @@
+export class RunView { constructor(element,{record}) { element.textContent = record.state; } dispose() {} }
