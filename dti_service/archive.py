@@ -78,11 +78,12 @@ class Archive:
         self.etag = f'"{digest.hexdigest()[:32]}"' if exact else f'W/"{digest.hexdigest()[:32]}"'
 
     def chunks(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The bytes from `start` to `end` (to the end of the archive without) in pieces of at most 256 KiB.
+        """The bytes from `start` to `end` (to the end of the archive without) in pieces of at most 512 KiB.
 
         Files before `start` are read all the same, for their checksums stand in the directory at the end.
         """
         position = 0
+        block = bytearray()  # small files are sent together
         for chunk in self._all():
             first, last = (
                 max(start - position, 0),
@@ -90,9 +91,14 @@ class Archive:
             )
             position += len(chunk)
             if first < last:
-                yield chunk[first:last]
+                block += chunk[first:last]
+            if len(block) >= CHUNK:
+                yield bytes(block)
+                block.clear()
             if end is not None and position >= end:
-                return
+                break
+        if block:
+            yield bytes(block)
 
     def close(self) -> None:
         """Nothing is held open between two reads."""

@@ -268,7 +268,7 @@ def _decode_cursor(text: str, sort: str) -> tuple[str, str]:
     try:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         kind, value, id = json.loads(raw)
-    except (ValueError, binascii.Error):
+    except (ValueError, TypeError, RecursionError, binascii.Error):
         raise BadRequest("cursor is not one that this server gave") from None
     if kind != sort or not isinstance(value, str) or not isinstance(id, str):
         raise BadRequest("cursor belongs to a list with another sort")

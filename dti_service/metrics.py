@@ -40,10 +40,16 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._snapshot = snapshot
         self._finished = Counter(
-            "dti_experiments_finished", "Experiments that ended, by final state", ["state"], registry=self.registry
+            "dti_experiments_finished",
+            "Experiments that ended, by final state",
+            ["state"],
+            registry=self.registry,
         )
         self._failures = Counter(
-            "dti_experiment_failures", "Experiments that failed, by kind of error", ["kind"], registry=self.registry
+            "dti_experiment_failures",
+            "Experiments that failed, by kind of error",
+            ["kind"],
+            registry=self.registry,
         )
         self._durations = Histogram(
             "dti_experiment_duration_seconds",
@@ -79,9 +85,15 @@ class Metrics:
         for state in ("queued", "running", "cancelled", "succeeded", "failed"):
             states.add_metric([state], now.states.get(state, 0))
         yield states
-        yield GaugeMetricFamily("dti_queue_length", "Experiments that wait to start", value=now.states.get("queued", 0))
-        busy = GaugeMetricFamily("dti_device_experiments", "Experiments running on a device", labels=["device"])
-        used = GaugeMetricFamily("dti_device_memory_used_bytes", "Memory in use on a device", labels=["device"])
+        yield GaugeMetricFamily(
+            "dti_queue_length", "Experiments that wait to start", value=now.states.get("queued", 0)
+        )
+        busy = GaugeMetricFamily(
+            "dti_device_experiments", "Experiments running on a device", labels=["device"]
+        )
+        used = GaugeMetricFamily(
+            "dti_device_memory_used_bytes", "Memory in use on a device", labels=["device"]
+        )
         total = GaugeMetricFamily("dti_device_memory_bytes", "Memory of a device", labels=["device"])
         for device in now.devices:
             busy.add_metric([device.name], device.busy)

@@ -1,1 +1,24 @@
 """The REST interface: parse the request, call the service, render the answer. No rule lives here."""
+
+from __future__ import annotations
+
+from tornado.web import RequestHandler
+
+
+def all_handlers() -> list[tuple[str, type[RequestHandler]]]:
+    """Every route as (pattern, handler); the last one catches what no other does."""
+    from dti_service.handlers import (
+        artifacts,
+        events,
+        experiments,
+        health,
+        monitor,
+        notebooks,
+        openapi,
+        pages,
+    )
+    from dti_service.handlers.base import NotFoundHandler
+
+    modules = (experiments, events, artifacts, notebooks, monitor, health, openapi, pages)
+    routes = [route for module in modules for route in module.HANDLERS]
+    return [*routes, (r"/dti/api/.*", NotFoundHandler)]

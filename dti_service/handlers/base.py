@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import getpass
 import json
 import math
+import re
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -13,6 +15,7 @@ from http.client import responses
 from typing import Any, TypeVar
 
 from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.iostream import StreamClosedError
 
@@ -66,6 +69,13 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
@@ -100,7 +110,7 @@ class Handler(APIHandler):
 
     # -- request ------------------------------------------------------------------------------------------
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override]
         await super().prepare()
         if self.current_user is None and not self._is_public():
             raise web.HTTPError(403, "Send the server's token, or log in")
@@ -167,7 +177,14 @@ class Handler(APIHandler):
 
     @property
     def username(self) -> str:
-        return str(getattr(self.current_user, "username", "") or "")
+        """Who asks. Jupyter calls everybody with the token "Anonymous ..." under a name that is new at each request;
+        such a server has one user, whose processes run here: the one whom the command line names too."""
+        user = self.current_user
+        name = str(getattr(user, "username", "") or "")
+        anonymous = str(getattr(user, "display_name", "") or "").startswith("Anonymous ")
+        if anonymous and re.fullmatch(r"[0-9a-f]{32}", name):
+            return _system_user()
+        return name
 
     # -- work ---------------------------------------------------------------------------------------------
 
@@ -190,6 +207,11 @@ class Handler(APIHandler):
         self.set_header("Cache-Control", "no-cache")
         self.finish(json_text(value))
 
+    def linked(self, view: dict[str, Any]) -> dict[str, Any]:
+        """The view of an experiment with its links below this server's base URL."""
+        links = {name: url_path_join(self.base_url, path) for name, path in view["links"].items()}
+        return {**view, "links": links}
+
     def finish(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("set_content_type", self.answer_type)
         return super().finish(*args, **kwargs)
@@ -210,7 +232,7 @@ class Handler(APIHandler):
         message = responses.get(status_code, "Error")
         fields: list[dict[str, str]] = []
         if mapped is not None:
-            message, fields = mapped.message, list(mapped.errors)
+            message, fields = str(mapped), mapped.errors
         elif isinstance(error, web.HTTPError):
             message = _text(error) or message
         elif error is not None:
@@ -240,14 +262,12 @@ class Handler(APIHandler):
             if value.log_message:
                 self.log.info("%d %s: %s", value.status_code, self._request_summary(), _text(value))
             return
-        self.log.error(
-            "Error %s in %s", self._reference(), self._request_summary(), exc_info=(typ, value, tb)
-        )  # type: ignore[arg-type]
+        self.log.error("Error %s in %s", self._reference(), self._request_summary(), exc_info=value)
 
 
 class NotFoundHandler(Handler):
     """Answers in JSON below /dti/api/ where no route matches."""
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override]
         await super().prepare()
         raise NotFound("No such route; /dti/api/openapi.yaml lists them")

@@ -70,11 +70,15 @@ def texts(*, longest: int, most: int, single: bool = False) -> Reader:
     return read
 
 
-def read_object(body: Mapping[str, Any], readers: Mapping[str, Reader], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_object(
+    body: Mapping[str, Any], readers: Mapping[str, Reader], *, required: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The fields of `readers` that are given (null: not given). `InvalidRequest` names every field that is wrong,
     missing or unknown."""
     errors = [
-        {"field": name[:80], "reason": f"unknown field; known: {', '.join(readers)}"} for name in body if name not in readers
+        {"field": name[:80], "reason": f"unknown field; known: {', '.join(readers)}"}
+        for name in body
+        if name not in readers
     ]
     errors += [{"field": name, "reason": "is required"} for name in required if body.get(name) is None]
     values = {}

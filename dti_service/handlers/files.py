@@ -21,7 +21,10 @@ from dti_service.handlers.base import Handler
 CHUNK = 256 * 1024
 
 # A page made by a run is shown as a stranger's: no scripts, no forms, no cookies of ours.
-SANDBOX = "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; font-src data:; media-src data:"
+SANDBOX = (
+    "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
+    "font-src data:; media-src data:"
+)
 
 
 class CutShort(RuntimeError):
@@ -32,6 +35,7 @@ _TYPES = {
     ".csv": "text/csv; charset=utf-8",
     ".gif": "image/gif",
     ".ipynb": "application/json",
+    ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".jsonl": "application/x-ndjson",
     ".log": "text/plain; charset=utf-8",
@@ -158,24 +162,24 @@ class FileHandler(Handler):
 
     _unsatisfied: int | None = None  # the size of a file whose asked-for part lies behind its end
 
-    async def send_file(
-        self, path: Path, *, media_type: str | None = None, filename: str | None = None
-    ) -> None:
+    async def send_file(self, path: Path, *, filename: str | None = None, policy: str = SANDBOX) -> None:
         """Answer with a file, or with the part of it that was asked for. Call last in a verb."""
         opened = await self.quick(open_file, path)
-        await self.send(opened, media_type or content_type(path), filename or path.name)
+        await self.send(opened, content_type(path), filename or path.name, policy=policy)
 
-    async def send(self, source: Source, media_type: str, filename: str, *, inline: bool = True) -> None:
+    async def send(
+        self, source: Source, media_type: str, filename: str, *, inline: bool = True, policy: str = SANDBOX
+    ) -> None:
         """Answer with the bytes of a source, which is closed at the end. Call last in a verb."""
+        self.set_header("Content-Disposition", attachment(filename, inline=inline))
+        self.set_header("Content-Security-Policy", policy)
         try:
-            await self._send(source, media_type, filename, inline)
+            await self._send(source, media_type)
         finally:
             source.close()
 
-    async def _send(self, source: Source, media_type: str, filename: str, inline: bool) -> None:
+    async def _send(self, source: Source, media_type: str) -> None:
         self.answer_type = media_type
-        self.set_header("Content-Disposition", attachment(filename, inline=inline))
-        self.set_header("Content-Security-Policy", SANDBOX)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Etag", source.etag)
         self.set_header("Last-Modified", format_datetime(source.modified, usegmt=True))

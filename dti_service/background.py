@@ -1,0 +1,173 @@
+"""What runs beside the handlers for as long as the server lives: dispatcher, watch, callbacks, retention."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.utils import url_path_join
+
+from dti_service.datasets.guard.addresses import AllowList
+from dti_service.errors import NotFound
+from dti_service.experiment import Experiment
+from dti_service.handlers.context import Context
+from dti_service.metrics import DeviceState, Metrics, Snapshot
+from dti_service.notify import Notifier
+from dti_service.service import Service
+from dti_service.settings import Settings
+from dti_service.watch import Watch
+
+log = logging.getLogger(__name__)
+
+SCHEMAS = Path(__file__).parent / "event_schemas"
+EXPERIMENT_EVENT = "https://events.dti-service.org/experiment/v1"
+RETENTION_EVERY_S = 24 * 3600.0
+
+
+class Background:
+    """Made with the server, started when its event loop runs, stopped with it."""
+
+    def __init__(self, service: Service, settings: Settings, serverapp: Any) -> None:
+        self.service = service
+        self.settings = settings
+        self.serverapp = serverapp
+        self.metrics = Metrics(self._snapshot)
+        self.watch = Watch(service.store, self._changed)
+        self.notifier = Notifier(
+            service.store,
+            settings.data_dir / "outbox",
+            allow=AllowList.parse(settings.allow_hosts),
+            secret=settings.notify_secret,
+            default_result_url=self._results_url,
+        )
+        self.context = Context(service, settings, self.metrics, self.watch, self.notifier, self._checks)
+        self._dispatcher: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = False
+        serverapp.event_logger.register_event_schema(SCHEMAS / "experiment.yaml")
+
+    async def start(self, *, run_experiments: bool) -> None:
+        if self._started:
+            return
+        self._started = True
+        self._loop = asyncio.get_running_loop()
+        self.watch.start()
+        self.notifier.start()
+        if run_experiments:
+            self._dispatcher = make_dispatcher(self.settings, self.service)
+            self.service.on_change(self._dispatcher.wake)
+            await self._dispatcher.start()
+        if self.settings.retention_days:
+            task = asyncio.create_task(self._retain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        self.context.closing.set()
+        for task in self._tasks:
+            task.cancel()
+        if self._dispatcher is not None:
+            await self._dispatcher.stop()
+            self._dispatcher = None
+        if self._started:
+            self._started = False
+            await asyncio.to_thread(self.watch.stop)
+            await asyncio.to_thread(self.notifier.stop)
+        self.context.close()
+        self.service.store.index.close()
+
+    def active(self) -> int:
+        """Experiments that wait or run, as of the last look."""
+        return self.watch.active
+
+    # -- what the parts ask -----------------------------------------------------------------------------------
+
+    def _changed(self, experiment: Experiment, earlier: str | None) -> None:
+        """An experiment has changed state; called in the watch's thread."""
+        if experiment.notify_url and not experiment.ended and earlier is None:
+            # Submitted elsewhere, for example by the command line: nobody has told the notifier yet.
+            self.notifier.enlist(experiment.id, experiment.notify_url, after_s=0.0)
+        if experiment.state == "running" and experiment.started_at:
+            self.metrics.started(
+                _seconds(experiment.queued_at or experiment.created_at, experiment.started_at)
+            )
+        if experiment.ended and earlier is not None:
+            lasted = None
+            if experiment.started_at and experiment.finished_at:
+                lasted = _seconds(experiment.started_at, experiment.finished_at)
+            self.metrics.finished(experiment.state, lasted, (experiment.error or {}).get("kind"))
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._emit, experiment, earlier)
+
+    def _emit(self, experiment: Experiment, earlier: str | None) -> None:
+        data = {
+            "id": experiment.id,
+            "state": experiment.state,
+            "earlier": earlier,
+            "notebook": experiment.notebook,
+            "attempt": experiment.attempt,
+            "error_kind": (experiment.error or {}).get("kind"),
+        }
+        self.serverapp.event_logger.emit(schema_id=EXPERIMENT_EVENT, data=data)
+
+    def _snapshot(self) -> Snapshot:
+        view = self.service.monitor()
+        busy: dict[str, int] = {}
+        for item in self.service.workers()["items"]:
+            busy[item["device"]] = busy.get(item["device"], 0) + 1
+        devices = [
+            DeviceState(
+                device["device"],
+                busy.get(device["device"], 0),
+                device.get("memory_used"),
+                device.get("memory_total"),
+            )
+            for device in view["devices"]
+        ]
+        return Snapshot(dict(view["experiments"]), devices)
+
+    def _results_url(self, id: str) -> str:
+        base = self.settings.public_url or self.serverapp.public_url.split("?")[0]
+        return url_path_join(base, "dti/api/experiments", id, "results.zip")
+
+    def _checks(self) -> dict[str, bool]:
+        """What health tells: nothing that a stranger may not know."""
+        probe = self.settings.data_dir / f".health-{time.monotonic_ns()}"
+        try:
+            probe.write_bytes(b"")
+            probe.unlink()
+            storage = True
+        except OSError:
+            storage = False
+        return {"storage": storage, "background": self._started and self.watch.alive}
+
+    async def _retain(self) -> None:
+        """Remove old experiments, now and once a day."""
+        while True:
+            try:
+                gone = await asyncio.to_thread(self.service.cleanup, self.settings.retention_days * 24 * 3600)
+                if gone["experiments"]:
+                    log.info("Removed %d old experiments", len(gone["experiments"]))
+            except (OSError, NotFound):
+                log.exception("Old experiments could not be removed")
+            await asyncio.sleep(RETENTION_EVERY_S)
+
+
+def make_dispatcher(settings: Settings, service: Service) -> Any:
+    """The dispatcher that the settings ask for."""
+    if settings.redis_url:
+        from dti_service.dispatch.rq import RQDispatcher
+
+        return RQDispatcher(settings, service.store)
+    from dti_service.dispatch.local import LocalDispatcher
+
+    return LocalDispatcher(settings, service.store)
+
+
+def _seconds(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

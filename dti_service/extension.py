@@ -1,0 +1,193 @@
+"""The Jupyter server extension: settings as traits, and the wiring of service, dispatcher and handlers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Bool, Float, Int, List, TraitError, TraitType, Unicode, validate
+
+from dti_service.background import Background
+from dti_service.errors import InvalidRequest
+from dti_service.handlers import all_handlers
+from dti_service.handlers.context import Context
+from dti_service.service import Service
+from dti_service.settings import Settings, parse_devices, parse_duration
+
+# Traits that are written otherwise than the setting that they stand for.
+_AS_TEXT: dict[str, Any] = {
+    "data_dir": str,
+    "time_limit": lambda seconds: f"{seconds:g}s",
+    "dataset_roots": lambda roots: [*map(str, roots)],
+}
+
+
+class _FromEnvironment(TraitType[Any, Any]):
+    """A trait whose default is read from the environment when the application starts."""
+
+    def default(self, obj: Any = None) -> Any:
+        if obj is None:
+            return super().default(obj)
+        return obj.from_environment(self.name)
+
+
+class _Text(_FromEnvironment, Unicode):
+    pass
+
+
+class _Texts(_FromEnvironment, List):
+    pass
+
+
+class _Whole(_FromEnvironment, Int):
+    pass
+
+
+class _Number(_FromEnvironment, Float):
+    pass
+
+
+class DTIServiceApp(ExtensionApp):
+    """Runs DTI notebooks as experiments: REST interface, page at /dti/, queue."""
+
+    name = "dti_service"
+    app_name = "DTI Service"
+    description = __doc__
+    extension_url = "/dti/"
+    load_other_extensions = False  # started by itself: this service alone; JupyterLab loads it beside its own
+
+    data_dir = _Text(
+        help="Directory of experiments, datasets and the index. Default: DTI_DATA_DIR, else ./data."
+    ).tag(config=True)
+    redis_url = _Text(
+        help="Redis for running on many machines, e.g. redis://host:6379/0; empty: the local dispatcher, which needs"
+        " no server. Default: DTI_REDIS_URL."
+    ).tag(config=True)
+    devices = _Text(
+        help='Devices that run experiments: "auto" (every CUDA device, else one CPU slot) or a list such as'
+        " cuda:0,cuda:1 or cpu. Default: DTI_DEVICES, else auto."
+    ).tag(config=True)
+    time_limit = _Text(
+        help="Longest time of one run, e.g. 90m, 24h, 2d. Default: DTI_TIME_LIMIT, else 24h."
+    ).tag(config=True)
+    installed_demos = _Texts(
+        Unicode(),
+        help="Python packages that provide further notebooks. Default: DTI_INSTALLED_DEMOS, comma separated.",
+    ).tag(config=True)
+    public_url = _Text(
+        help="The address under which browsers and fronts reach this server, with its base URL; links in callbacks are"
+        " made from it. Empty: as each request came. Default: DTI_PUBLIC_URL."
+    ).tag(config=True)
+    allow_hosts = _Texts(
+        Unicode(),
+        help="Hosts (host, host:port or network) that dataset and notification addresses may name besides public ones."
+        " Default: DTI_ALLOW_HOSTS, comma separated.",
+    ).tag(config=True)
+    dataset_roots = _Texts(
+        Unicode(),
+        help="Folders of images that REST clients may name as a dataset. Default: DTI_DATASET_ROOTS, comma separated.",
+    ).tag(config=True)
+    max_upload_mb = _Whole(
+        min=1, help="Largest upload in megabytes. Default: DTI_MAX_UPLOAD_MB, else 2048."
+    ).tag(config=True)
+    retention_days = _Number(
+        min=0.0,
+        help="Days after which finished experiments that are not marked to be kept are removed; 0: never."
+        " Default: DTI_RETENTION_DAYS.",
+    ).tag(config=True)
+    max_attempts = _Whole(
+        min=1, help="How often a run is started again after a crash. Default: DTI_MAX_ATTEMPTS, else 3."
+    ).tag(config=True)
+    notify_secret = _Text(
+        help="Secret with which callbacks are signed (header X-DTI-Signature); empty: not signed."
+        " Default: DTI_NOTIFY_SECRET."
+    ).tag(config=True)
+    run_experiments = Bool(
+        True,
+        help="Run queued experiments in this server. False: only offer the interface, while `dti worker` runs them.",
+    ).tag(config=True)
+
+    aliases = {  # noqa: RUF012
+        "data-dir": "DTIServiceApp.data_dir",
+        "devices": "DTIServiceApp.devices",
+        "redis-url": "DTIServiceApp.redis_url",
+    }
+
+    @cached_property
+    def environment(self) -> Settings:
+        return Settings.from_env()
+
+    def from_environment(self, trait: str | None) -> Any:
+        """The default of a trait."""
+        value = getattr(self.environment, "time_limit_s" if trait == "time_limit" else str(trait))
+        if trait in _AS_TEXT:
+            return _AS_TEXT[trait](value)
+        return "" if value is None else list(value) if isinstance(value, tuple) else value
+
+    @validate("time_limit")
+    def _check_time_limit(self, proposal: Any) -> str:
+        return _checked(parse_duration, proposal.value)
+
+    @validate("devices")
+    def _check_devices(self, proposal: Any) -> str:
+        return _checked(parse_devices, proposal.value)
+
+    def service_settings(self) -> Settings:
+        """The settings that the traits describe."""
+        return Settings(
+            data_dir=Path(self.data_dir),
+            redis_url=self.redis_url or None,
+            devices=self.devices,
+            time_limit_s=parse_duration(self.time_limit),
+            installed_demos=tuple(self.installed_demos),
+            public_url=self.public_url or None,
+            allow_hosts=tuple(self.allow_hosts),
+            dataset_roots=tuple(Path(root).expanduser().resolve() for root in self.dataset_roots),
+            max_upload_mb=self.max_upload_mb,
+            retention_days=self.retention_days,
+            max_attempts=self.max_attempts,
+            notify_secret=self.notify_secret or None,
+        )
+
+    def initialize_settings(self) -> None:
+        try:
+            settings = self.service_settings()
+        except InvalidRequest as error:
+            for item in error.errors:
+                self.log.critical("%s: %s", item["field"], item["reason"])
+            raise
+        self.background = Background(Service(settings), settings, self.serverapp)
+        self.context: Context = self.background.context
+        self.settings["dti_service_context"] = self.context
+
+    def initialize_handlers(self) -> None:
+        self.handlers.extend(
+            (pattern, handler, {"context": self.context}) for pattern, handler in all_handlers()
+        )
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        await self.background.start(run_experiments=self.run_experiments)
+
+    async def stop_extension(self) -> None:
+        await self.background.stop()
+
+    def current_activity(self) -> dict[str, int] | None:
+        """Running and queued experiments keep the server from being shut down as idle."""
+        active = self.background.active()
+        return {"experiments": active} if active else None
+
+
+def _checked(parse: Any, text: str) -> str:
+    try:
+        parse(text)
+    except ValueError as error:
+        raise TraitError(str(error)) from error
+    return text
+
+
+main = DTIServiceApp.launch_instance
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The page at /dti/ and its static files."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.utils import url_path_join
+from tornado import web
+
+from dti_service import __version__
+from dti_service.handlers.context import Context
+from dti_service.handlers.files import FileHandler, below
+
+RESOURCE = "experiments"
+
+WEB = Path(__file__).parent.parent / "web"
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data: blob:",
+        "style-src 'self'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "frame-ancestors 'self'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+    )
+)
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """Replace each `{{ name }}` by its value, escaped for text and attributes; an unknown name is an error."""
+    return re.sub(
+        r"\{\{\s*(\w+)\s*\}\}", lambda match: html.escape(values[match.group(1)], quote=True), template
+    )
+
+
+class PageHandler(JupyterHandler):
+    """/dti/"""
+
+    def initialize(self, context: Context) -> None:
+        self.context = context
+
+    @property
+    def content_security_policy(self) -> str:
+        return POLICY
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self) -> None:
+        if not self.request.path.endswith("/"):
+            query = f"?{self.request.query}" if self.request.query else ""
+            self.redirect(self.request.path + "/" + query)
+            return
+        values = {
+            "base_url": self.base_url,
+            "page_url": url_path_join(self.base_url, "dti/"),
+            "static_url": url_path_join(self.base_url, "dti/static/"),
+            "xsrf_token": self.xsrf_token.decode(),
+            "version": __version__,
+            "username": str(getattr(self.current_user, "display_name", "") or ""),
+        }
+        self.set_header("Cache-Control", "no-store")
+        self.finish(fill((WEB / "index.html").read_text(encoding="utf-8"), values))
+
+
+class StaticHandler(FileHandler):
+    """/dti/static/{path}"""
+
+    @property
+    def content_security_policy(self) -> str:
+        return POLICY
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self, name: str) -> None:
+        await self._static(name)
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def head(self, name: str) -> None:
+        await self._static(name)
+
+    async def _static(self, name: str) -> None:
+        await self.send_file(await self.quick(below, WEB / "static", name), policy=POLICY)
+
+
+HANDLERS: list[tuple[str, type[JupyterHandler]]] = [
+    (r"/dti/?", PageHandler),
+    (r"/dti/static/(.+)", StaticHandler),
+]
