@@ -14,9 +14,10 @@ def build_model(config: RunConfig, channels: int, image_size: tuple[int, int]) -
     Prototypes come from the images later (`initialise`), or from saved weights. The state of PyTorch's
     random generator is left as it was. Raises ConfigError when the settings do not fit the images.
     """
+    from dti_sprites.models.gmm import DTIGMM
     from dti_sprites.models.kmeans import DTIKMeans
 
-    classes: dict[str, type[DTIModel]] = {"kmeans": DTIKMeans}
+    classes: dict[str, type[DTIModel]] = {"kmeans": DTIKMeans, "gmm": DTIGMM}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         return classes[config.model.kind](config, channels, (image_size[0], image_size[1]))

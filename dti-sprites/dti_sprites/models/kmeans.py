@@ -9,120 +9,28 @@ the winner is rendered again with it: same loss and gradients, K times less memo
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dti_sprites.config import RunConfig
-from dti_sprites.models.base import DTIModel, Inference, StepOutput
-from dti_sprites.models.encoder import Encoder
-from dti_sprites.models.prototypes.initialisation import initial_prototypes
-from dti_sprites.models.prototypes.rows import copy_rows
-from dti_sprites.models.sequence import TransformationSequence, active_count
-from dti_sprites.models.transformations import TransformationOptions
+from dti_sprites.models.base import Inference, StepOutput
+from dti_sprites.models.clustering import ClusteringModel, shares
 from dti_sprites.ops.blocks import blocks
-from dti_sprites.ops.distance import gaussian_window, pixel_weight, squared_error
-from dti_sprites.ops.select import select_parameters, select_rows
-
-RESTART_NOISE = 1e-4  # standard deviation of the noise on prototypes that restart
+from dti_sprites.ops.distance import pixel_weight, squared_error
 
 
-class DTIKMeans(DTIModel):
+class DTIKMeans(ClusteringModel):
     """K prototypes of the images' size; see the module."""
-
-    window: Tensor | None
-
-    def __init__(self, config: RunConfig, channels: int, image_size: tuple[int, int]) -> None:
-        super().__init__(config, channels, image_size)
-        model = config.model
-        self.encoder = Encoder(model.encoder, channels, image_size, model.encoder_pool, model.encoder_size)
-        options = TransformationOptions(
-            size=image_size,
-            channels=channels,
-            padding=model.padding,
-            grid=model.grid,
-            tps_grid_size=model.tps_grid_size,
-            morpho_kernel_size=model.morpho_kernel_size,
-            color_clamp=model.color_clamp,
-        )
-        self.sequence = TransformationSequence(
-            self.transformation_names,
-            options,
-            n_heads=1 if model.shared_heads else self.n_prototypes,
-            n_features=self.encoder.n_features,
-            hidden=model.n_hidden_units,
-            n_hidden=model.n_hidden_layers,
-        )
-        self.prototypes = nn.Parameter(torch.full((self.n_prototypes, channels, *image_size), 0.5))
-        std = model.gaussian_window_std
-        window = None if std is None else gaussian_window(image_size, std, torch.get_default_dtype())
-        self.register_buffer("window", window, persistent=False)
-        self.curriculum = config.training.curriculum
-
-    @property
-    def stage(self) -> int:
-        return self.sequence.active
-
-    def set_stage(self, stage: int) -> None:
-        self.sequence.active = stage
-
-    def set_epoch(self, completed: int) -> list[str]:
-        before = self.stage
-        self.set_stage(active_count(self.curriculum, len(self.transformation_names), completed))
-        return self.transformation_names[before : self.stage]
-
-    def initialise(self, images: Tensor, generator: torch.Generator) -> None:
-        model = self.config.model
-        start = initial_prototypes(
-            model.init,
-            images,
-            self.n_prototypes,
-            self.image_size,
-            generator,
-            value=model.init_value,
-            std=model.init_std,
-        )
-        with torch.no_grad():
-            self.prototypes.copy_(start)
-
-    def predict(self, x: Tensor) -> dict[str, Tensor]:
-        """x (B, C, H, W) -> parameters (K or 1, B, p) of each active transformation.
-
-        While only `identity` is active the encoder is not run at all. It would not learn then anyway; the
-        one difference is that its BatchNorm statistics start moving at the first activation, which a few
-        dozen iterations make good.
-        """
-        if not self.sequence.needs_features:
-            return {}
-        return self.sequence.predict(self.encoder(x))
 
     @torch.no_grad()
     def errors(self, x: Tensor, weight: Tensor | None, parameters: dict[str, Tensor]) -> Tensor:
         """Distances (B, K) of all prototypes, block by block so that a block stays in cache (or memory)."""
         pixels = pixel_weight(weight, self.window, self.channels, self.image_size)
+        images = self.prototypes()
         result = x.new_empty(self.n_prototypes, len(x))
         for ks, bs in blocks(self.n_prototypes, len(x), x[0].numel(), x.device):
-            candidates = self._transform_block(self.prototypes, parameters, ks, bs)
+            candidates = self.transform_block(images, parameters, ks, bs)
             part = pixels if pixels is None or len(pixels) == 1 else pixels[bs]
             result[ks, bs] = squared_error(x[bs], candidates, part)
         return result.T
-
-    def _transform_block(
-        self, images: Tensor, parameters: dict[str, Tensor], ks: slice, bs: slice, spatial_only: bool = False
-    ) -> Tensor:
-        """images (K, C, H, W) -> (k, b, C, H, W): prototypes `ks` transformed for images `bs` of the batch."""
-        source = images[ks, None]
-        n_k, n_b = source.shape[0], bs.stop - bs.start
-        source = source.expand(n_k, n_b, *images.shape[1:]).flatten(0, 1)
-        chosen = {}
-        for name, values in parameters.items():
-            part = values[ks, bs] if len(values) > 1 else values[:, bs].expand(n_k, -1, -1)
-            chosen[name] = part.flatten(0, 1)
-        return self.sequence(source, chosen, spatial_only).unflatten(0, (n_k, n_b))
-
-    def render(self, labels: Tensor, parameters: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Prototype labels[i] transformed for image i: (B, C, H, W), and its parameters (B, p), with gradient."""
-        images = torch.arange(len(labels), device=labels.device)
-        chosen = {name: select_parameters(values, labels, images) for name, values in parameters.items()}
-        return self.sequence(select_rows(self.prototypes, labels), chosen), chosen
 
     def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
         parameters = self.predict(x)
@@ -143,28 +51,3 @@ class DTIKMeans(DTIModel):
         reconstruction, chosen = self.render(labels, parameters)
         self.train(training)
         return Inference(distances, labels, reconstruction, chosen)
-
-    def prototype_images(self) -> dict[str, Tensor]:
-        return {"prototypes": self.prototypes.detach().clamp(0.0, 1.0)}
-
-    def matrices(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.sequence.matrices(parameters)
-
-    def prototype_parameters(self) -> list[nn.Parameter]:
-        return [self.prototypes]
-
-    def reassign(
-        self, source: int, empty: list[int], optimizer: torch.optim.Optimizer, generator: torch.Generator
-    ) -> None:
-        # The source also takes noise, so that no copy keeps exactly what the original had.
-        targets = [*empty, source]
-        noise = RESTART_NOISE * torch.randn(len(targets), *self.prototypes.shape[1:], generator=generator)
-        copy_rows(self.prototypes, optimizer, source, targets, noise)
-        if not self.config.model.shared_heads:
-            for parameter in self.sequence.row_parameters():
-                copy_rows(parameter, optimizer, source, empty)
-
-
-def shares(labels: Tensor, k: int) -> Tensor:
-    """labels (B,) -> (k,) share of the batch with each label, without waiting for the device."""
-    return (labels[:, None] == torch.arange(k, device=labels.device)).float().mean(0)

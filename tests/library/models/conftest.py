@@ -153,7 +153,7 @@ def kmeans_distances(model, x, weight=None):
         gx = torch.exp(-0.5 * ((torch.arange(w) - (w - 1) / 2) / std) ** 2)
         window = gy[:, None] * gx[None]
     columns = []
-    for row in candidates(model, model.prototypes, x):
+    for row in candidates(model, model.prototypes.pixels, x):
         column = []
         for i, image in enumerate(row):
             squared = (x[i] - image) ** 2 * window
@@ -179,8 +179,8 @@ def tiny_model(channels=1, size=(6, 5), training=None, **model):
             for parameter in heads.parameters():
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
                 parameter.add_(0.05 * noise.to(parameter.dtype))
-        noise = torch.rand(built.prototypes.shape, generator=generator, dtype=torch.float32)
-        built.prototypes.copy_(noise)
+        noise = torch.rand(built.prototypes.pixels.shape, generator=generator, dtype=torch.float32)
+        built.prototypes.pixels.copy_(noise)
     return built
 
 

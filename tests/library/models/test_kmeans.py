@@ -94,7 +94,7 @@ def test_window_and_weight_change_the_assignment_too(plain):
         plain.tiny_model(**settings, gaussian_window_std=1.0),
     )
     for model in (plain_model, windowed):
-        model.prototypes.data.copy_(prototypes)
+        model.prototypes.pixels.data.copy_(prototypes)
     assert plain_model.step(x).labels.item() == 1
     assert windowed.step(x).labels.item() == 0
     assert plain_model.step(x, centre.float().view(1, 1, 9, 9)).labels.item() == 0
@@ -107,7 +107,7 @@ def test_losers_have_gradients_of_zero_not_none(plain):
     out.loss.backward()
     losers = sorted(set(range(4)) - set(out.labels.tolist()))
     assert losers
-    for parameter in [model.prototypes, *model.sequence.row_parameters()]:
+    for parameter in [model.prototypes.pixels, *model.sequence.row_parameters()]:
         assert parameter.grad is not None
         assert not parameter.grad[losers].any()
 
@@ -133,7 +133,7 @@ def test_infer_is_the_evaluation_of_the_chosen_prototype(plain):
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     model.eval()
     torch.testing.assert_close(result.distances, plain.kmeans_distances(model, x, weight).detach())
-    table = plain.candidates(model, model.prototypes, x)
+    table = plain.candidates(model, model.prototypes.pixels, x)
     for i, k in enumerate(result.labels.tolist()):
         torch.testing.assert_close(result.reconstruction[i], table[k][i].detach())
         feature = model.encoder(x)[i]
@@ -144,11 +144,11 @@ def test_infer_is_the_evaluation_of_the_chosen_prototype(plain):
 
 def test_prototype_images_are_clamped_copies(plain):
     model = plain.tiny_model(3)
-    model.prototypes.data[0] = 2.0
+    model.prototypes.pixels.data[0] = 2.0
     images = model.prototype_images()["prototypes"]
     assert images.shape == (3, 3, 6, 5)
     assert images.max() == 1.0
-    assert model.prototypes.max() == 2.0
+    assert model.prototypes.pixels.max() == 2.0
 
 
 @pytest.mark.parametrize(
@@ -207,21 +207,21 @@ def test_restart_copies_weights_and_moments_as_values(plain):
     )
     assert restart.source == 2
     assert restart.empty == [1, 3]
-    noise = (model.prototypes - before[model.prototypes][2])[[1, 2, 3]]
+    noise = (model.prototypes.pixels - before[model.prototypes.pixels][2])[[1, 2, 3]]
     assert noise.abs().max() < 1e-3
     assert noise.std().item() == pytest.approx(1e-4, rel=0.2)
-    assert model.prototypes[0].equal(before[model.prototypes][0])
+    assert model.prototypes.pixels[0].equal(before[model.prototypes.pixels][0])
     for parameter in model.sequence.row_parameters():
         for k, origin in enumerate([0, 2, 2, 2]):
             assert parameter[k].equal(before[parameter][origin])
-    for parameter in [model.prototypes, *model.sequence.row_parameters()]:
+    for parameter in [model.prototypes.pixels, *model.sequence.row_parameters()]:
         for name in ("exp_avg", "exp_avg_sq"):
             for k, origin in enumerate([0, 2, 2, 2]):
                 assert adam.state[parameter][name][k].equal(moments[parameter][name][origin])
     # The rows do not share memory: a change of one leaves its origin alone.
-    moment = adam.state[model.prototypes]["exp_avg"]
+    moment = adam.state[model.prototypes.pixels]["exp_avg"]
     moment[1] += 1
-    assert moment[2].equal(moments[model.prototypes]["exp_avg"][2])
+    assert moment[2].equal(moments[model.prototypes.pixels]["exp_avg"][2])
 
 
 def test_restart_before_the_heads_are_active_copies_them_without_state(plain):
@@ -261,7 +261,7 @@ def test_groups_cover_every_parameter_once(plain):
     groups = {group["name"]: group for group in model.parameter_groups(model.config.training)}
     parameters = [p for group in groups.values() for p in group["params"]]
     assert len(parameters) == len(set(parameters)) == len(list(model.parameters()))
-    assert groups["prototypes"]["params"] == [model.prototypes]
+    assert groups["prototypes"]["params"] == [model.prototypes.pixels]
     assert [(g["lr"], g["weight_decay"]) for g in groups.values()] == [(0.1, 0.0), (0.01, 1e-3), (0.01, 1e-3)]
 
 

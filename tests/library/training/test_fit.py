@@ -108,7 +108,7 @@ def test_same_seed_same_run_and_another_seed_another(small, alpha):
     runs = [train(small, images, small.configuration(seed=seed)) for seed in (1, 1, 2)]
     first, second, third = ({k: v.clone() for k, v in model.state_dict().items()} for model, _ in runs)
     assert all(first[name].equal(second[name]) for name in first)
-    assert not first["prototypes"].equal(third["prototypes"])
+    assert not first["prototypes.pixels"].equal(third["prototypes.pixels"])
     assert runs[0][1].history["loss"] == runs[1][1].history["loss"]
 
 
@@ -219,7 +219,7 @@ def test_broken_parameters_are_not_saved_over_good_ones(small, tmp_path):
     class Breaker(small.Watcher):
         def on_event(self, kind, **data):
             if kind == "lr":  # after the last epoch but one was saved
-                model.prototypes.data[0] = float("inf")
+                model.prototypes.pixels.data[0] = float("inf")
 
     images, config = small.image_set(), small.configuration(checkpoint_every_s=0, reassign=False)
     model = small.model_for(config, images)

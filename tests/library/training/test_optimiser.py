@@ -44,7 +44,7 @@ def test_encoder_updates_are_that_many_plain_ones(small, updates):
     watched = {
         "encoder": model.encoder.layers.conv.weight,
         "heads": model.sequence.heads["affine"].weights[-1],
-        "prototypes": model.prototypes,
+        "prototypes": model.prototypes.pixels,
     }
     before = {name: p.detach().clone().double() for name, p in watched.items()}
     gradients = {name: [] for name in watched}

@@ -63,6 +63,16 @@ def kmeans_centres(images: Tensor, k: int, generator: torch.Generator) -> tuple[
     return _fill(centres, k), torch.from_numpy(fitted.labels_.astype(np.int64))
 
 
+def cluster_deviations(
+    images: Tensor, k: int, size: tuple[int, int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """images uint8 (N, C, H, W) -> centres and variances within the clusters of KMeans, (k, C, h, w) both."""
+    chosen = _resize(_floats(images[_draw(len(images), KMEANS_OF * k, generator)]), size)
+    centres, labels = kmeans_centres(chosen, k, generator)
+    variances = [(chosen[labels == j] - centres[j]).square().mean(0) for j in range(int(labels.max()) + 1)]
+    return centres, _fill(torch.stack(variances), k)
+
+
 def _spread(images: Tensor, k: int, generator: torch.Generator) -> Tensor:
     from sklearn.cluster import kmeans_plusplus
 
