@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -11,7 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from dti_sprites.config import RunConfig
+from dti_sprites.data.imageset import ImageSet
 from dti_sprites.models import build_model
+from dti_sprites.training import Callback
 
 
 @pytest.fixture
@@ -184,6 +185,25 @@ def tiny_model(channels=1, size=(6, 5), training=None, **model):
     return built
 
 
+class StopAt(Callback):
+    """Asks to stop after so many iterations."""
+
+    def __init__(self, iteration):
+        self.left = iteration
+
+    def should_stop(self):
+        self.left -= 1
+        return self.left <= 0
+
+
+@pytest.fixture
+def small_images() -> ImageSet:
+    """Fourteen noisy images of 8 x 8."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (14, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return ImageSet(images, [f"{i:06d}" for i in range(14)])
+
+
 @pytest.fixture
 def plain() -> SimpleNamespace:
     """The plain versions, and a maker of tiny models."""
@@ -194,5 +214,5 @@ def plain() -> SimpleNamespace:
         candidates=candidates,
         kmeans_distances=kmeans_distances,
         tiny_model=tiny_model,
-        pi=math.pi,
+        StopAt=StopAt,
     )
