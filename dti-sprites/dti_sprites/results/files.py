@@ -43,7 +43,12 @@ def plain(value: Any) -> Any:
 
 
 def dump_json(value: Any, indent: int | None = 2) -> str:
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+    """`plain(value)` as JSON text, without the walk through a large value that is plain already."""
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=indent, default=plain)
+    try:
+        return encoder.encode(value) + "\n"
+    except (ValueError, TypeError):  # NaN, or keys that are not text
+        return encoder.encode(plain(value)) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,12 @@ class Assignments:
     def n_clusters(self) -> int:
         return int(self.distances.shape[1])
 
-    @property
+    @cached_property
     def best(self) -> np.ndarray:
         """(N,) distance to the own cluster."""
         return self.distances[np.arange(len(self)), self.labels]
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray:
         """(K,) images per cluster."""
         return np.bincount(self.labels, minlength=self.n_clusters)
@@ -133,8 +134,9 @@ def _csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    value = plain(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    if isinstance(value, (list, dict)):
+        return dump_json(value, indent=None).strip()
+    return plain(value) if isinstance(value, (float, np.generic)) else value
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from dti_sprites.config import RunConfig
 from dti_sprites.data import ImageSet, load_images
@@ -58,7 +57,7 @@ def make_model(images: ImageSet, config: RunConfig) -> Any:
     model = build_model(config, images.channels, images.size)
     model.initialise(images.images, torch.Generator().manual_seed(0))
     with torch.no_grad():  # no image chooses the last prototype
-        model.prototypes[K - 1] = 40.0
+        model.prototype_parameters()[0][K - 1] = 40.0
     return model
 
 
@@ -255,5 +254,5 @@ def test_zip_holds_the_tree_and_only_the_tree(tree: Path, tmp_path: Path) -> Non
     assert {"metrics.json", "prototypes/prototype0.png"} <= set(names)
     assert not any(name.startswith("checkpoint") for name in names)
     assert not {"log.txt", "results.zip", "summary.zip"} & set(names)
-    weights = archive.extract(layout.WEIGHTS, tmp_path)
-    assert load_file(weights)["prototypes"].shape == (K, 1, SIDE, SIDE)
+    weights = Path(archive.extract(layout.WEIGHTS, tmp_path))
+    assert load_weights(weights).prototype_images()["prototypes"].shape == (K, 1, SIDE, SIDE)
