@@ -33,9 +33,7 @@ def training_section(
     figures = []
     loss = line_chart(iterations, history.get("loss", ()), "Loss over iterations", marks=marks)
     if loss:
-        figures.append(
-            f"<figure><figcaption>Loss: mean distance to the chosen prototype</figcaption>{loss}</figure>"
-        )
+        figures.append(f"<figure><figcaption>Loss</figcaption>{loss}</figure>")
     shares = shares_of(history)
     if shares is not None:
         names = [f"cluster {k}" for k in range(shares.shape[1])]

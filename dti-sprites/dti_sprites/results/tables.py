@@ -56,9 +56,10 @@ class Assignments:
         return np.bincount(self.labels, minlength=self.n_clusters)
 
     def runner_up(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) nearest other cluster and (N,) relative margin to it, (second - best) / second, in [0, 1].
+        """(N,) nearest other cluster and (N,) relative margin to it, (second - own) / second, in [0, 1].
 
-        A small margin marks a doubtful image. With a single cluster: -1 and 1.
+        A small margin marks a doubtful image. Distances below 0 (log-densities) are counted from the smallest.
+        With a single cluster: -1 and 1.
         """
         n = len(self)
         if self.n_clusters < 2:
@@ -66,9 +67,10 @@ class Assignments:
         others = self.distances.astype(np.float64)
         others[np.arange(n), self.labels] = np.inf
         second = others.argmin(1)
-        value = others[np.arange(n), second]
+        floor = min(0.0, float(np.nanmin(self.distances, initial=0.0)))
+        value = others[np.arange(n), second] - floor
         with np.errstate(invalid="ignore", divide="ignore"):
-            margin = np.where(value > 0, (value - self.best) / value, 0.0)
+            margin = np.where(value > 0, (value - (self.best - floor)) / value, 0.0)
         return second, np.nan_to_num(margin).clip(0.0, 1.0)
 
 

@@ -73,6 +73,8 @@ def export(
     with staged(out) as folder:
         with ImageWriter(folder) as writer:
             assignments = _write_clusters(writer, model, images, config, suffix, progress)
+            for name in {"prototypes", "masked_prototypes"} & pictures.keys():
+                pictures[name] = one_per_cluster(pictures[name], assignments.n_clusters)
             for name, stack in pictures.items():
                 for k, picture in enumerate(stack):
                     writer.write(layout.learned_image(name, k), picture)
@@ -118,6 +120,14 @@ def export(
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8", errors=UNDECODABLE)
     return assignments, metrics
+
+
+def one_per_cluster(pictures: np.ndarray, n_clusters: int) -> np.ndarray:
+    """(K, h, w, C) with blank pictures added: viewers need one for every cluster, also for "no sprite at all"."""
+    missing = n_clusters - len(pictures)
+    if missing <= 0:
+        return pictures
+    return np.concatenate([pictures, np.zeros((missing, *pictures.shape[1:]), np.uint8)])
 
 
 def _write_clusters(

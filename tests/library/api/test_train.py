@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dti_sprites import ConfigError, DataError, Run, RunConfig, TrainingStopped, train
+from dti_sprites import ConfigError, DataError, Run, RunConfig, TrainingStopped, load_run, train
 from dti_sprites.results import layout
 from dti_sprites.results.snapshots import Snapshots
 from dti_sprites.training import Callback, FitResult, Progress, TrainingInfo
@@ -101,6 +101,13 @@ def test_without_labels_there_is_no_accuracy(config: RunConfig, digits: Path, tm
     assert "accuracy" not in run.metrics
     assert run.names[3] == "000003"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "results"]
+
+
+def test_mixture_of_gaussians(config: RunConfig, digits: Path, tmp_path: Path) -> None:
+    run = train(config.replace(model={"kind": "gmm"}), digits / "images", tmp_path / "run")
+    assert len(list((run.out / layout.VARIANCES).iterdir())) == K
+    assert run.prototype_images()["variances"].shape == (K, SIDE, SIDE, 1)
+    assert np.array_equal(load_run(run.out).assign(digits / "images").labels, run.labels)
 
 
 def test_callbacks_hear_of_every_phase(config: RunConfig, digits: Path, tmp_path: Path) -> None:

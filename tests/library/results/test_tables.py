@@ -90,6 +90,17 @@ def test_runner_up_is_the_nearest_other_cluster() -> None:
     assert margin == pytest.approx([0.5, 0.75, 0.0])
 
 
+def test_runner_up_of_signed_distances() -> None:
+    distances = np.array([[-10.0, 10.0], [9.0, 10.0]], dtype=np.float32)
+    _, margin = Assignments(["a", "b"], np.array([0, 0]), distances).runner_up()
+    assert margin == pytest.approx([1.0, 0.05])
+
+
+def test_an_image_nearer_to_another_cluster_is_doubtful() -> None:
+    _, margin = Assignments(["a"], np.array([0]), np.array([[2.0, 1.0]], np.float32)).runner_up()
+    assert margin.tolist() == [0.0]
+
+
 def test_runner_up_of_a_single_cluster() -> None:
     second, margin = Assignments(["a"], np.array([0]), np.ones((1, 1), np.float32)).runner_up()
     assert second.tolist() == [-1]

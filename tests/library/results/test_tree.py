@@ -23,7 +23,7 @@ from dti_sprites.results.archive import pack
 from dti_sprites.results.inference import infer_batches
 from dti_sprites.results.snapshots import Snapshots
 from dti_sprites.results.tables import read_assignments
-from dti_sprites.results.tree import TrainingRecord, export
+from dti_sprites.results.tree import TrainingRecord, export, one_per_cluster
 from dti_sprites.results.weights import load_weights, read_metadata, save_weights
 
 K, SIDE = 4, 16
@@ -80,6 +80,15 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_prototype_has_its_picture_and_the_folder_holds_nothing_else(tree: Path) -> None:
     assert {path.name for path in (tree / "prototypes").iterdir()} == {f"prototype{k}.png" for k in range(K)}
     assert {path.name for path in (tree / "animations").iterdir()} == {f"prototype{k}.gif" for k in range(K)}
+
+
+def test_a_cluster_without_prototype_gets_a_blank_picture() -> None:
+    pictures = np.full((3, 2, 2, 4), 9, np.uint8)
+    assert one_per_cluster(pictures, 3) is pictures
+    padded = one_per_cluster(pictures, 5)
+    assert padded.shape == (5, 2, 2, 4)
+    assert padded[:3].min() == 9
+    assert padded[3:].max() == 0
 
 
 def test_each_image_is_in_the_folder_of_its_cluster_once(tree: Path) -> None:
