@@ -90,6 +90,7 @@ export class Api {
     return new Promise((resolve, reject) => {
       const form = new FormData();
       if (name) form.append('name', name);
+      form.append('unreadable', 'skip'); // what cannot be read is left out, and told
       for (const { file, path } of files) form.append('files', file, path ?? file.name);
       const request = new XMLHttpRequest();
       request.open('POST', this.url('datasets'));
@@ -113,7 +114,7 @@ export class Api {
   }
 
   addDocuments(documents, name) {
-    return this.json('POST', 'datasets', { json: { documents, ...(name ? { name } : {}) } });
+    return this.json('POST', 'datasets', { json: { documents, unreadable: 'skip', ...(name ? { name } : {}) } });
   }
 }
 
@@ -158,8 +159,14 @@ export class ExperimentSource {
     }
   }
 
-  async log() {
-    return (await this.api.fetch('GET', `experiments/${this.id}/log`)).text();
+  /** The last lines of the log; "" before there is one. */
+  async log(lines = 400) {
+    return (await this.api.fetch('GET', `experiments/${this.id}/log`, { query: { tail: lines } })).text();
+  }
+
+  /** Names of the files below results/ that begin with `prefix`. */
+  async files(prefix, limit = 1000) {
+    return (await this.api.get(`experiments/${this.id}/artifacts`, { prefix, limit })).items.map((item) => item.path);
   }
 
   /**

@@ -4,7 +4,6 @@ import { ExperimentSource } from '../lib/api.js';
 import { disposer, fill, h } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { Result } from '../logic/table.js';
-import { isOver } from './facts.js';
 import { ResultView } from './result.js';
 import { RunView } from './run.js';
 import { mountSheet } from './sheet.js';
@@ -24,8 +23,6 @@ export function mount(element, context, { id, route }) {
 
   title(t('experiment'));
   fill(element, h('div.page.loading', { role: 'status' }, h('span.visually-hidden', null, t('loading')), h('div.skeleton.line'), h('div.skeleton.block'), h('div.skeleton.block')));
-  // The record and the table of a finished run are asked for at the same time: pictures are what one came for.
-  const table = source.maybeText(TABLE).catch(() => null);
   const wanted = place.query.v ? source.curation(place.query.v).catch(() => null) : Promise.resolve(null);
   load();
 
@@ -33,7 +30,7 @@ export function mount(element, context, { id, route }) {
     try {
       const record = await source.record();
       if (gone) return;
-      await show(record, await (record.state === 'succeeded' ? table : null));
+      await show(record, record.state === 'succeeded' ? await source.maybeText(TABLE) : null);
     } catch (error) {
       if (!gone) failed(error);
     }
@@ -47,8 +44,8 @@ export function mount(element, context, { id, route }) {
   }
 
   async function show(record, text) {
-    if (record.state === 'succeeded' && text) await showResult(record, text);
-    else showRun(record, Boolean(text));
+    if (text) await showResult(record, text);
+    else showRun(record);
   }
 
   function showRun(record) {
@@ -82,7 +79,7 @@ export function mount(element, context, { id, route }) {
       failed(error);
       return;
     }
-    const variant = await wanted;
+    const [variant, masked] = await Promise.all([wanted, isMasked(source, record)]);
     if (gone) return;
     inner?.dispose();
     fill(element);
@@ -92,7 +89,7 @@ export function mount(element, context, { id, route }) {
       return;
     }
     const view = new ResultView(element, {
-      ui, source, result, record, author, masked: isSprites(record), linked: result.header.includes('document'),
+      ui, source, result, record, author, masked, linked: result.header.includes('document'),
       originals: originals(api, record, result),
       onRename: (name) => api.patch(id, { name }).then((now) => {
         title(now.name);
@@ -137,7 +134,15 @@ function placeOf({ path }) {
   return { cluster: path[2] === 'c' ? path[3] : null, image: path[2] === 'i' ? path[3] : null };
 }
 
-const isSprites = (record) => Boolean(record.metrics?.sprites ?? /sprites/.test(record.notebook ?? ''));
+/** Does the run have prototypes with masks? They say more than the bare ones. */
+async function isMasked(source, record) {
+  if (record.notebook === 'dti_clustering') return false;
+  try {
+    return (await source.files('masked_prototypes/', 1)).length > 0;
+  } catch {
+    return false;
+  }
+}
 
 const DATASET_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
@@ -164,5 +169,3 @@ function originals(api, record, result) {
     return number === undefined ? null : api.url(`datasets/${record.dataset}/images/${number}`);
   };
 }
-
-export { isOver };

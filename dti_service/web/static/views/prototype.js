@@ -2,10 +2,14 @@
 
 import { fill, h } from '../lib/dom.js';
 
-const SETS = [
-  ['prototypes', 'prototype', 'png'], ['masked_prototypes', 'prototype', 'png'], ['masks', 'mask', 'png'], ['variances', 'variance', 'png'],
-  ['animations', 'prototype', 'gif'],
-];
+const FOLDERS = ['prototypes', 'masked_prototypes', 'masks', 'variances', 'animations', 'backgrounds'];
+
+/** What there is to see of prototype k: [{folder, path}]. */
+async function learned(source, k) {
+  const lists = await Promise.all(FOLDERS.map((folder) => source.files(`${folder}/`).catch(() => [])));
+  const own = new RegExp(`\\D${k}\\.(png|jpg|gif)$`);
+  return FOLDERS.flatMap((folder, at) => lists[at].filter((path) => folder === 'backgrounds' || own.test(path)).map((path) => ({ folder, path })));
+}
 
 export function prototypeDialog(view, id) {
   const { ui, session, source } = view;
@@ -21,11 +25,12 @@ export function prototypeDialog(view, id) {
         fill(body, h('p', null, t('prototype.none')));
         return;
       }
-      const figure = (path, label) => h('figure', null,
-        h('img.checkered', { alt: label, src: source.file(path), onerror: (event) => event.target.closest('figure').remove() }), h('figcaption', null, label));
-      const shown = SETS.map(([folder, stem, suffix]) => figure(`results/${folder}/${stem}${cluster.prototype}.${suffix}`, t(`learned.${folder}`)));
-      const grounds = Array.from({ length: view.backgrounds ?? 0 }, (_, j) => figure(`results/backgrounds/background${j}.png`, t('learned.backgrounds')));
-      fill(body, h('div.learned', null, shown, grounds), cluster.note && h('p', null, cluster.note));
+      const figure = (path, label) => h('figure', null, h('img.checkered', { alt: label, src: source.file(`results/${path}`) }), h('figcaption', null, label));
+      const shelf = h('div.learned', null, figure(`prototypes/prototype${cluster.prototype}.png`, t('learned.prototypes')));
+      fill(body, shelf, cluster.note && h('p', null, cluster.note));
+      learned(source, cluster.prototype).then((found) => {
+        shelf.append(...found.filter(({ folder }) => folder !== 'prototypes').map(({ folder, path }) => figure(path, t(`learned.${folder}`))));
+      });
     },
   });
 }

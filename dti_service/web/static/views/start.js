@@ -1,1 +1,394 @@
-export function mount(e){ e.textContent='…'; return {dispose(){}} }
+// Starting an experiment: plain questions first, everything else folded away with defaults that work.
+
+import { disposer, fill, h, uid } from '../lib/dom.js';
+import { icon } from '../lib/icons.js';
+import { motif } from '../lib/motif.js';
+import { safeStorage } from '../lib/store.js';
+import { changed, errorsByField, formFields, textOf, valueOf } from '../logic/schema.js';
+import { clusterHint, sequenceOf, VARIATIONS, variationsOf } from '../logic/transforms.js';
+import { ImagesPart } from './images.js';
+import { imageCount } from './facts.js';
+
+const DRAFT = 'dti.start.draft';
+const OWN_PLACE = ['dataset', 'n_prototypes', 'transformation_sequence', 'device', 'experiment_dir'];
+const MOST_SWEEP = 20;
+
+export function mount(element, context, route) {
+  return new StartForm(element, context, route);
+}
+
+class StartForm {
+  constructor(element, context, route) {
+    Object.assign(this, context);
+    this.element = element;
+    this.ends = disposer();
+    this.storage = safeStorage();
+    this.key = crypto.randomUUID?.() ?? String(Math.random());
+    this.errors = new Map();
+    this.title(this.t('start.title'));
+    fill(element, h('div.page.start', null, h('h1', null, this.t('start.title')), h('div.skeleton.block')));
+    this.begin(route.query);
+  }
+
+  dispose() {
+    this.gone = true;
+    this.keepDraft();
+    this.images?.dispose();
+    this.ends.dispose();
+  }
+
+  async begin({ from, notebook }) {
+    const { t, api } = this;
+    try {
+      const [list, former] = await Promise.all([api.notebooks(), from ? api.experiment(from) : null]);
+      const usable = list.items.filter((item) => !item.error);
+      if (this.gone) return;
+      if (!usable.length) throw new Error(t('start.nonotebooks'));
+      this.former = former;
+      const draft = former ? null : this.draft();
+      const wanted = notebook ?? former?.notebook ?? draft?.notebook;
+      this.notebooks = usable;
+      await this.choose(usable.find((item) => item.name === wanted)?.name ?? usable.find((item) => item.name === 'dti_clustering')?.name ?? usable[0].name, {
+        parameters: former?.parameters ?? draft?.parameters ?? {}, dataset: former?.dataset ?? former?.parameters?.dataset ?? draft?.dataset ?? null, name: former?.name ?? draft?.name ?? '', device: former ? 'auto' : draft?.device ?? 'auto',
+      });
+      this.workersAndPast();
+    } catch (error) {
+      if (!this.gone) fill(this.element, h('div.empty', null, icon('warning', 34), h('h1', null, t('error.load')), h('p', null, error.status === 0 ? t('error.offline') : error.message), this.ui.button(t('retry'), { onclick: () => this.begin({ from, notebook }) })));
+    }
+  }
+
+  async choose(notebook, values) {
+    const answer = await this.api.notebook(notebook);
+    if (this.gone) return;
+    this.notebook = notebook;
+    this.schema = answer.schema ?? answer;
+    this.fields = formFields(this.schema).filter((field) => field.name !== 'experiment_dir');
+    this.values = Object.fromEntries(this.fields.map((field) => [field.name, textOf(field, values.parameters[field.name] ?? field.default)]));
+    this.nameText = values.name;
+    this.deviceText = values.device;
+    const sequence = values.parameters.transformation_sequence ?? this.field('transformation_sequence')?.default ?? null;
+    this.varies = new Set(variationsOf(sequence));
+    this.letChoose = !sequence;
+    this.images?.dispose();
+    this.images = new ImagesPart({ ...this, startWith: values.dataset, onChange: () => this.estimate() });
+    this.build();
+  }
+
+  field(name) { return this.fields.find((field) => field.name === name); }
+
+  // -- building --------------------------------------------------------------------------------------------------
+
+  build() {
+    const { t } = this;
+    this.inputs = new Map();
+    this.problems = new Map();
+    this.summary = h('div', { role: 'alert', tabindex: -1 });
+    const advanced = this.fields.filter((field) => !OWN_PLACE.includes(field.name));
+    this.advanced = h('details.panel.advanced', null, h('summary', null, t('start.advanced'), h('span.muted', null, ` ${t('start.advanced.hint')}`)), h('div.advanced-grid', null, advanced.map((field) => this.plainField(field))));
+    this.go = h('button.primary.big', { type: 'submit' }, icon('play', 16), h('span', null, t('start.go')));
+    this.time = h('p.muted', { role: 'status' });
+    const form = h('form', { novalidate: true, onsubmit: (event) => {
+      event.preventDefault();
+      this.submit();
+    }, onchange: () => this.keepDraft() },
+    this.summary,
+    this.part(1, t('start.images'), 'dataset', this.images.element),
+    this.field('transformation_sequence') && this.part(2, t('start.varies'), 'transformation_sequence', this.variesPart()),
+    this.field('n_prototypes') && this.part(3, t('start.clusters'), 'n_prototypes', this.clustersPart()),
+    this.part(4, t('start.name'), 'name', this.namePart()),
+    this.advanced,
+    h('div.start-foot', null, this.go, this.time));
+    fill(this.element, h('div.page.start', null, h('h1', null, t(this.former ? 'start.again' : 'start.title')), this.former && h('p.muted', null, t('start.again.of', { name: this.former.name })), this.kindPart(), form));
+    this.estimate();
+  }
+
+  part(number, label, name, content) {
+    const heading = uid('part');
+    const problem = this.problemFor(name);
+    return h('section.panel.start-part', { 'aria-labelledby': heading, dataset: { field: name } }, h('h2', { id: heading }, h('span.step', { 'aria-hidden': 'true' }, number), label), content, problem);
+  }
+
+  problemFor(name) {
+    const element = h('p.error-text', { id: uid('problem'), hidden: true });
+    this.problems.set(name, element);
+    return element;
+  }
+
+  /** With several notebooks to run, which kind of search is meant. */
+  kindPart() {
+    const { t } = this;
+    if (this.notebooks.length < 2) return null;
+    return h('fieldset.kinds', null, h('legend.visually-hidden', null, t('start.kind')), this.notebooks.map(({ name, title, description }) => h('label.kind', null,
+      h('input', { type: 'radio', name: 'notebook', value: name, checked: name === this.notebook, onchange: () => this.choose(name, { parameters: this.typed(), dataset: this.images.value(), name: this.nameText, device: this.deviceText }).catch((error) => this.ui.failure(error)) }),
+      h('span', null, h('strong', null, kindWord(name, title, t)), h('span.muted', null, kindHint(name, description, t))))));
+  }
+
+  variesPart() {
+    const { t } = this;
+    const model = h('p.muted', { role: 'status' });
+    const show = () => {
+      model.textContent = this.letChoose ? t('start.varies.auto') : t('start.varies.model', { sequence: sequenceOf(this.varies).replaceAll('_', ' + ') });
+      auto.checked = this.letChoose;
+      for (const box of boxes) box.checked = !this.letChoose && this.varies.has(box.value);
+    };
+    const auto = h('input', { type: 'checkbox', onchange: () => {
+      this.letChoose = auto.checked;
+      if (this.letChoose) this.varies.clear();
+      show();
+    } });
+    const boxes = [];
+    const cards = VARIATIONS.map((key) => {
+      const box = h('input', { type: 'checkbox', value: key, onchange: () => {
+        if (box.checked) this.varies.add(key);
+        else this.varies.delete(key);
+        this.letChoose = false;
+        show();
+      } });
+      boxes.push(box);
+      return h('label.variation', null, h('span.variation-top', null, box, h('strong', null, t(`vary.${key}`))), motif(key), h('span.muted', null, t(`vary.${key}.hint`)));
+    });
+    this.inputs.set('transformation_sequence', auto);
+    const element = h('div', null, h('p.hint', null, t('start.varies.hint')), h('label.check-line', null, auto, h('span', null, t('start.varies.choose'))), h('div.variations', { role: 'group', 'aria-label': t('start.varies') }, cards), model);
+    show();
+    return element;
+  }
+
+  clustersPart() {
+    const { t } = this;
+    const field = this.field('n_prototypes');
+    const input = h('input.short', { type: 'text', inputmode: 'numeric', id: uid('field'), value: this.values.n_prototypes, autocomplete: 'off', 'aria-describedby': this.describe('n_prototypes'), oninput: () => {
+      this.values.n_prototypes = input.value;
+      this.estimate();
+    } });
+    this.inputs.set('n_prototypes', input);
+    this.hint = h('p.hint');
+    void field;
+    return h('div', null, h('label.field', { for: input.id }, t('start.clusters.label')), input, this.hint, h('p.hint', null, t('start.clusters.sweep')));
+  }
+
+  describe(name) {
+    if (!this.problems.has(name)) this.problemFor(name);
+    return this.problems.get(name).id;
+  }
+
+  namePart() {
+    const { t } = this;
+    const input = h('input', { type: 'text', id: uid('field'), value: this.nameText, maxlength: 200, autocomplete: 'off', oninput: () => {
+      this.nameText = input.value;
+    } });
+    this.inputs.set('name', input);
+    this.device = h('select', { id: uid('field'), onchange: () => {
+      this.deviceText = this.device.value;
+      this.estimate();
+    } }, h('option', { value: 'auto' }, t('start.device.auto')));
+    this.inputs.set('device', this.device);
+    return h('div.two', null, h('div', null, h('label.field', { for: input.id }, t('start.name.label')), input, h('p.hint', null, t('start.name.hint'))), h('div', null, h('label.field', { for: this.device.id }, t('start.device')), this.device));
+  }
+
+  plainField(field) {
+    const { t } = this;
+    const id = uid('field');
+    const describe = `${id}-help`;
+    const problem = this.problemFor(field.name);
+    let input;
+    const set = () => {
+      this.values[field.name] = field.type === 'boolean' ? input.checked : input.value;
+    };
+    if (field.type === 'boolean') input = h('input', { type: 'checkbox', id, checked: this.values[field.name] === 'true', onchange: set });
+    else if (field.type === 'choice') {
+      input = h('select', { id, onchange: set }, field.choices.map((choice) => h('option', { value: choice ?? '', selected: String(choice ?? '') === this.values[field.name] }, choice === null ? t('start.preset.decides') : String(choice))));
+    } else {
+      input = h('input', { type: 'text', id, value: this.values[field.name], autocomplete: 'off', inputmode: ['integer', 'number'].includes(field.type) ? 'decimal' : null, placeholder: field.nullable ? t('start.preset.decides') : null, oninput: set });
+    }
+    input.setAttribute('aria-describedby', `${describe} ${problem.id}`);
+    this.inputs.set(field.name, input);
+    const limits = field.min !== null && field.max !== null ? t('start.limits', { min: field.min, max: field.max }) : '';
+    return h('div.advanced-field', { dataset: { field: field.name } }, h('label.field', { for: id }, t(`parameter.${field.name}`) === `parameter.${field.name}` ? field.name.replaceAll('_', ' ') : t(`parameter.${field.name}`)), input,
+      h('p.hint', { id: describe }, [field.help, limits].filter(Boolean).join(' ')), problem);
+  }
+
+  // -- estimate --------------------------------------------------------------------------------------------------
+
+  async workersAndPast() {
+    const { t, api } = this;
+    const [monitor, past] = await Promise.all([api.get('monitor').catch(() => null), api.experiments({ state: 'succeeded', notebook: this.notebook, limit: 50 }).catch(() => null)]);
+    if (this.gone) return;
+    for (const { device, name } of monitor?.devices ?? []) this.device.append(h('option', { value: device, selected: device === this.deviceText }, [device, name && name !== device ? `(${name})` : ''].filter(Boolean).join(' ')));
+    this.past = (past?.items ?? []).filter((item) => item.metrics?.images_per_s > 0 && item.metrics?.epochs > 0);
+    void t;
+    this.estimate();
+  }
+
+  /** What earlier runs of this notebook say about the time, and about a sensible number of clusters. */
+  estimate() {
+    if (!this.time) return;
+    const { t, i18n } = this;
+    const n = this.images.count();
+    if (this.hint) {
+      const hint = clusterHint(n);
+      this.hint.textContent = hint ? t('start.clusters.hint', { n, few: hint[0], some: hint[1], many: hint[2] }) : t('start.clusters.hint.unknown');
+    }
+    const device = this.deviceText === 'auto' ? null : this.deviceText;
+    const like = (this.past ?? []).filter((item) => !device || item.device === device);
+    if (!Number.isFinite(n) || !like.length) {
+      this.time.textContent = '';
+      return;
+    }
+    const middle = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+    const speed = middle(like.map((item) => item.metrics.images_per_s));
+    const given = Number(this.values.epochs);
+    const epochs = given > 0 ? given : middle(like.map((item) => item.metrics.epochs));
+    const runs = Math.max(1, this.numbers().length);
+    this.time.textContent = t('start.estimate', { time: i18n.duration((runs * n * epochs) / speed), n: like.length });
+    void imageCount;
+  }
+
+  /** "10", or "8, 10, 12" for one run of each. */
+  numbers() {
+    return String(this.values.n_prototypes ?? '').split(/[,;\s]+/).filter(Boolean);
+  }
+
+  // -- sending ---------------------------------------------------------------------------------------------------
+
+  /** Typed values of all fields; what cannot be read is noted as an error. */
+  typed(errors = new Map()) {
+    const out = {};
+    for (const field of this.fields) {
+      if (['dataset', 'device', 'n_prototypes'].includes(field.name)) continue;
+      if (field.name === 'transformation_sequence') {
+        out[field.name] = this.letChoose ? field.default : sequenceOf(this.varies);
+        continue;
+      }
+      const { value, error, params } = valueOf(field, this.values[field.name]);
+      if (error) errors.set(field.name, this.t(error, params));
+      else out[field.name] = value;
+    }
+    const field = this.field('n_prototypes');
+    if (field) {
+      const [first] = this.numbers();
+      const { value } = valueOf(field, first ?? '');
+      out.n_prototypes = value;
+    }
+    return out;
+  }
+
+  async submit() {
+    const { t, ui } = this;
+    const errors = new Map();
+    const values = this.typed(errors);
+    const field = this.field('n_prototypes');
+    const numbers = field ? this.numbers() : [];
+    const ks = numbers.map((text) => valueOf(field, text));
+    const wrong = ks.find((one) => one.error);
+    if (wrong) errors.set('n_prototypes', t(wrong.error, wrong.params));
+    if (numbers.length > MOST_SWEEP) errors.set('n_prototypes', t('start.sweep.many', { n: MOST_SWEEP }));
+    const where = this.images.problem();
+    if (where) errors.set('dataset', where);
+    if (errors.size) {
+      this.showErrors(errors);
+      return;
+    }
+    this.showErrors(new Map());
+    this.go.disabled = true;
+    try {
+      const dataset = await this.images.ready((text) => this.time.replaceChildren(text));
+      const wanted = ks.length ? ks.map((one) => one.value) : [null];
+      const made = [];
+      for (const k of wanted) {
+        const parameters = changed(this.fields, { ...values, ...(k === null ? {} : { n_prototypes: k }) });
+        delete parameters.dataset;
+        const name = this.nameText.trim() ? (wanted.length > 1 ? t('start.sweep.name', { name: this.nameText.trim(), k: String(k) }) : this.nameText.trim()) : null;
+        const request = { notebook: this.notebook, parameters, device: this.deviceText, ...(dataset ? { dataset } : {}), ...(name ? { name } : {}) };
+        // The same key for the same request: pressing twice, or trying again after a lost answer, starts it once.
+        made.push(await this.api.submit(request, await this.idempotencyKey(request)));
+      }
+      this.storage.removeItem(DRAFT);
+      this.sent = true;
+      if (made.length === 1) this.router.go(['e', made[0].id]);
+      else {
+        ui.toast(t('start.sweep.sent', { n: made.length }));
+        this.router.go([]);
+      }
+    } catch (error) {
+      this.go.disabled = false;
+      this.estimate();
+      if (error.errors?.length) this.showErrors(errorsByField(error.errors), error.message);
+      else if (error.name !== 'AbortError') {
+        this.showErrors(new Map([['', error.status === 0 ? t('error.offline') : error.message]]));
+      }
+    }
+  }
+
+  async idempotencyKey(request) {
+    const text = new TextEncoder().encode(this.key + JSON.stringify(request));
+    if (!crypto.subtle) return `${this.key}-${request.parameters.n_prototypes ?? ''}`;
+    const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', text));
+    return [...hash.slice(0, 16)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  }
+
+  /** All errors at once, each beside its field, and a list of them at the top. Nothing typed is lost. */
+  showErrors(errors, message = '') {
+    const { t } = this;
+    for (const [name, element] of this.problems) {
+      const text = errors.get(name);
+      element.hidden = !text;
+      fill(element, text && [icon('warning', 16), h('span', null, text)]);
+      const input = this.inputs.get(name);
+      if (input) {
+        if (text) input.setAttribute('aria-invalid', 'true');
+        else input.removeAttribute('aria-invalid');
+      }
+    }
+    if (!errors.size) {
+      fill(this.summary);
+      return;
+    }
+    if ([...errors.keys()].some((name) => this.advanced.querySelector(`[data-field="${CSS.escape(name)}"]`))) this.advanced.open = true;
+    fill(this.summary, h('div.notice.bad', null, icon('warning'), h('div', null, h('strong', null, t('form.errors', { n: errors.size })), h('ul', null, [...errors].map(([name, text]) => h('li', null,
+      this.inputs.has(name) || this.problems.has(name) ? h('button.link', { type: 'button', onclick: () => this.focusField(name) }, this.label(name)) : null, this.inputs.has(name) || this.problems.has(name) ? ': ' : '', text))))));
+    void message;
+    this.summary.scrollIntoView({ block: 'nearest' });
+    const [first] = errors.keys();
+    this.focusField(this.inputs.has(first) ? first : null);
+  }
+
+  label(name) {
+    const known = { dataset: 'start.images', n_prototypes: 'start.clusters', transformation_sequence: 'start.varies', name: 'start.name' }[name];
+    return known ? this.t(known) : name.replaceAll('_', ' ');
+  }
+
+  focusField(name) {
+    const target = name === 'dataset' ? this.images.element.querySelector('input, button, textarea, select') : this.inputs.get(name);
+    (target ?? this.summary).focus();
+    target?.scrollIntoView({ block: 'center' });
+  }
+
+  // -- nothing is lost -------------------------------------------------------------------------------------------
+
+  draft() {
+    try {
+      return JSON.parse(this.storage.getItem(DRAFT) ?? 'null');
+    } catch {
+      return null;
+    }
+  }
+
+  keepDraft() {
+    if (!this.fields || this.sent || this.former) return;
+    try {
+      this.storage.setItem(DRAFT, JSON.stringify({ notebook: this.notebook, parameters: this.typed(), dataset: this.images.value(), name: this.nameText, device: this.deviceText }));
+    } catch {
+      // Without storage the form lasts as long as the page.
+    }
+  }
+}
+
+function kindWord(name, title, t) {
+  const word = t(`kind.${name}`);
+  return word === `kind.${name}` ? title : word;
+}
+
+function kindHint(name, description, t) {
+  const word = t(`kind.${name}.hint`);
+  return word === `kind.${name}.hint` ? String(description ?? '').replace(/[*_`]/g, '').slice(0, 180) : word;
+}
