@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 
 from dti_sprites.config import RunConfig
+from dti_sprites.errors import ConfigError
 from dti_sprites.models.base import DTIModel
+from dti_sprites.models.gmm import DTIGMM
+from dti_sprites.models.kmeans import DTIKMeans
+from dti_sprites.models.predicted import PredictedKMeans
 
 
 def build_model(config: RunConfig, channels: int, image_size: tuple[int, int]) -> DTIModel:
@@ -14,10 +18,15 @@ def build_model(config: RunConfig, channels: int, image_size: tuple[int, int]) -
     Prototypes come from the images later (`initialise`), or from saved weights. The state of PyTorch's
     random generator is left as it was. Raises ConfigError when the settings do not fit the images.
     """
-    from dti_sprites.models.gmm import DTIGMM
-    from dti_sprites.models.kmeans import DTIKMeans
-
-    classes: dict[str, type[DTIModel]] = {"kmeans": DTIKMeans, "gmm": DTIGMM}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        return classes[config.model.kind](config, channels, (image_size[0], image_size[1]))
+        return _model_class(config)(config, channels, (image_size[0], image_size[1]))
+
+
+def _model_class(config: RunConfig) -> type[DTIModel]:
+    kind = config.model.kind
+    if kind == "kmeans":
+        return DTIKMeans if config.model.selection.method == "min" else PredictedKMeans
+    if kind == "gmm":
+        return DTIGMM
+    raise ConfigError([("model.kind", f"{kind} cannot be built: take kmeans or gmm")])

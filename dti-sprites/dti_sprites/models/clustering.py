@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dti_sprites.config import RunConfig
 from dti_sprites.models.base import DTIModel
 from dti_sprites.models.encoder import Encoder
+from dti_sprites.models.prototypes.build import build_prototypes
 from dti_sprites.models.prototypes.initialisation import initial_prototypes
 from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.models.prototypes.rows import copy_rows
@@ -43,7 +44,7 @@ class ClusteringModel(DTIModel):
             hidden=model.n_hidden_units,
             n_hidden=model.n_hidden_layers,
         )
-        self.prototypes = PixelPrototypes(self.n_prototypes, channels, image_size)
+        self.prototypes = build_prototypes(model, channels, image_size)
         std = model.gaussian_window_std
         window = None if std is None else gaussian_window(image_size, std, torch.get_default_dtype())
         self.register_buffer("window", window, persistent=False)
@@ -63,6 +64,8 @@ class ClusteringModel(DTIModel):
 
     def initialise(self, images: Tensor, generator: torch.Generator) -> None:
         model = self.config.model
+        if model.source != "pixels" and model.init == "random":
+            return  # the generator's own start
         start = initial_prototypes(
             model.init,
             images,
@@ -72,18 +75,28 @@ class ClusteringModel(DTIModel):
             value=model.init_value,
             std=model.init_std,
         )
-        self.prototypes.initialise(start)
+        if isinstance(self.prototypes, PixelPrototypes):
+            self.prototypes.initialise(start)
+        else:
+            self.prototypes.start_from(start[0], constant=model.init == "constant")
 
-    def predict(self, x: Tensor) -> dict[str, Tensor]:
-        """x (B, C, H, W) -> parameters (K or 1, B, p) of each active transformation.
+    @property
+    def needs_features(self) -> bool:
+        """Whether anything is predicted from the image at this stage."""
+        return self.sequence.needs_features
+
+    def encode(self, x: Tensor) -> Tensor | None:
+        """x (B, C, H, W) -> features (B, F), or None when nothing needs them.
 
         While only `identity` is active the encoder is not run at all. It would not learn then anyway; the
         one difference is that its BatchNorm statistics start moving at the first activation, which a few
         dozen iterations make good.
         """
-        if not self.sequence.needs_features:
-            return {}
-        return self.sequence.predict(self.encoder(x))
+        return self.encoder(x) if self.needs_features else None
+
+    def predict(self, features: Tensor | None) -> dict[str, Tensor]:
+        """features (B, F) -> parameters (K or 1, B, p) of each active transformation that has any."""
+        return {} if features is None else self.sequence.predict(features)
 
     def transform_block(
         self, images: Tensor, parameters: dict[str, Tensor], ks: slice, bs: slice, spatial_only: bool = False
@@ -102,14 +115,20 @@ class ClusteringModel(DTIModel):
         """Parameters (N, p) of prototype ks[n] for image bs[n] of the batch, with gradient."""
         return {name: select_parameters(values, ks, bs) for name, values in parameters.items()}
 
-    def render(self, labels: Tensor, parameters: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def render(
+        self, prototypes: Tensor, labels: Tensor, parameters: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Prototype labels[i] transformed for image i: (B, C, H, W), and its parameters (B, p), with gradient."""
         chosen = self.choose(parameters, labels, torch.arange(len(labels), device=labels.device))
-        return self.sequence(select_rows(self.prototypes(), labels), chosen), chosen
+        return self.sequence(select_rows(prototypes, labels), chosen), chosen
 
+    @torch.no_grad()
     def prototype_images(self) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return {"prototypes": self.prototypes().detach().clamp(0.0, 1.0)}
+        training = self.prototypes.training
+        self.prototypes.eval()  # looking must not move a generator's statistics
+        images = self.prototypes().clamp(0.0, 1.0)
+        self.prototypes.train(training)
+        return {"prototypes": images}
 
     def matrices(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.sequence.matrices(parameters)

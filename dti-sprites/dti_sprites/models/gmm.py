@@ -22,6 +22,7 @@ from dti_sprites.config import RunConfig
 from dti_sprites.models.base import Inference, StepOutput
 from dti_sprites.models.clustering import ClusteringModel, shares
 from dti_sprites.models.prototypes.initialisation import cluster_deviations
+from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.models.prototypes.rows import copy_rows
 from dti_sprites.ops.blocks import blocks
 from dti_sprites.ops.select import select_rows
@@ -43,6 +44,7 @@ class DTIGMM(ClusteringModel):
             super().initialise(images, generator)
             return
         centres, variances = cluster_deviations(images, self.n_prototypes, self.image_size, generator)
+        assert isinstance(self.prototypes, PixelPrototypes)  # checked with the configuration
         self.prototypes.initialise(centres)
         with torch.no_grad():
             self.sigmas.copy_((variances - self.v_min).clamp_min(0.0).sqrt())
@@ -81,7 +83,7 @@ class DTIGMM(ClusteringModel):
         return result.T
 
     def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
-        parameters = self.predict(x)
+        parameters = self.predict(self.encode(x))
         densities = self.log_densities(
             x, weight, {name: values.detach() for name, values in parameters.items()}
         )
@@ -103,10 +105,10 @@ class DTIGMM(ClusteringModel):
         """`extras`: "responsibilities" (B, K), with the mixing weights."""
         training = self.training
         self.eval()
-        parameters = self.predict(x)
+        parameters = self.predict(self.encode(x))
         densities = self.log_densities(x, weight, parameters)
         labels = densities.argmax(1)
-        reconstruction, chosen = self.render(labels, parameters)
+        reconstruction, chosen = self.render(self.prototypes(), labels, parameters)
         self.train(training)
         responsibilities = (densities + self.mixing.log_softmax(0)).softmax(1)
         return Inference(-densities, labels, reconstruction, chosen, {"responsibilities": responsibilities})

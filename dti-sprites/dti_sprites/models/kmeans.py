@@ -21,22 +21,23 @@ class DTIKMeans(ClusteringModel):
     """K prototypes of the images' size; see the module."""
 
     @torch.no_grad()
-    def errors(self, x: Tensor, weight: Tensor | None, parameters: dict[str, Tensor]) -> Tensor:
+    def errors(
+        self, x: Tensor, weight: Tensor | None, prototypes: Tensor, parameters: dict[str, Tensor]
+    ) -> Tensor:
         """Distances (B, K) of all prototypes, block by block so that a block stays in cache (or memory)."""
         pixels = pixel_weight(weight, self.window, self.channels, self.image_size)
-        images = self.prototypes()
         result = x.new_empty(self.n_prototypes, len(x))
         for ks, bs in blocks(self.n_prototypes, len(x), x[0].numel(), x.device):
-            candidates = self.transform_block(images, parameters, ks, bs)
+            candidates = self.transform_block(prototypes, parameters, ks, bs)
             part = pixels if pixels is None or len(pixels) == 1 else pixels[bs]
             result[ks, bs] = squared_error(x[bs], candidates, part)
         return result.T
 
     def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
-        parameters = self.predict(x)
-        distances = self.errors(x, weight, {name: values.detach() for name, values in parameters.items()})
+        prototypes, parameters = self.prototypes(), self.predict(self.encode(x))
+        distances = self.errors(x, weight, prototypes, parameters)
         labels = distances.argmin(1)
-        reconstruction, _ = self.render(labels, parameters)
+        reconstruction, _ = self.render(prototypes, labels, parameters)
         pixels = pixel_weight(weight, self.window, self.channels, self.image_size)
         loss = squared_error(x, reconstruction, pixels).mean()
         return StepOutput(loss, {}, distances, labels, shares(labels, self.n_prototypes))
@@ -45,9 +46,9 @@ class DTIKMeans(ClusteringModel):
     def infer(self, x: Tensor, weight: Tensor | None = None) -> Inference:
         training = self.training
         self.eval()
-        parameters = self.predict(x)
-        distances = self.errors(x, weight, parameters)
+        prototypes, parameters = self.prototypes(), self.predict(self.encode(x))
+        distances = self.errors(x, weight, prototypes, parameters)
         labels = distances.argmin(1)
-        reconstruction, chosen = self.render(labels, parameters)
+        reconstruction, chosen = self.render(prototypes, labels, parameters)
         self.train(training)
         return Inference(distances, labels, reconstruction, chosen)

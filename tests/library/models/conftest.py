@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from dti_sprites.config import RunConfig
 from dti_sprites.data.imageset import ImageSet
 from dti_sprites.models import build_model
+from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.training import Callback
 
 
@@ -180,8 +182,9 @@ def tiny_model(channels=1, size=(6, 5), training=None, **model):
             for parameter in heads.parameters():
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
                 parameter.add_(0.05 * noise.to(parameter.dtype))
-        noise = torch.rand(built.prototypes.pixels.shape, generator=generator, dtype=torch.float32)
-        built.prototypes.pixels.copy_(noise)
+        if isinstance(built.prototypes, PixelPrototypes):
+            noise = torch.rand(built.prototypes.pixels.shape, generator=generator, dtype=torch.float32)
+            built.prototypes.pixels.copy_(noise)
     return built
 
 
@@ -194,6 +197,11 @@ class StopAt(Callback):
     def should_stop(self):
         self.left -= 1
         return self.left <= 0
+
+
+def enlarge(images, size):
+    """The set with every image repeated to `size`."""
+    return dataclasses.replace(images, images=F.interpolate(images.images, size), original_sizes=[])
 
 
 @pytest.fixture
@@ -215,4 +223,5 @@ def plain() -> SimpleNamespace:
         kmeans_distances=kmeans_distances,
         tiny_model=tiny_model,
         StopAt=StopAt,
+        enlarge=enlarge,
     )
