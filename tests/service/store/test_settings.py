@@ -54,15 +54,4 @@ def test_durations(text: str, seconds: float) -> None:
 def test_the_template_names_every_setting_that_people_set() -> None:
     template = (ROOT / ".env.template").read_text()
     for name in SET_BY_PEOPLE:
-        "DTI_DATA_DIR",
-        "DTI_REDIS_URL",
-        "DTI_DEVICES",
-        "DTI_TIME_LIMIT",
-        "DTI_INSTALLED_DEMOS",
-        "DTI_PUBLIC_URL",
-        "DTI_ALLOW_HOSTS",
-        "DTI_DATASET_ROOTS",
-        "DTI_MAX_UPLOAD_MB",
-        "DTI_RETENTION_DAYS",
-    ]:
         assert f"# {name}=" in template
