@@ -12,6 +12,8 @@ from typing import Any
 from jupyter_server.utils import url_path_join
 
 from dti_service.datasets.guard.addresses import AllowList
+from dti_service.datasets.jobs import DatasetJobs, users_in
+from dti_service.datasets.prepare import Datasets
 from dti_service.errors import NotFound
 from dti_service.experiment import Experiment
 from dti_service.handlers.context import Context
@@ -44,7 +46,11 @@ class Background:
             secret=settings.notify_secret,
             default_result_url=self._results_url,
         )
-        self.context = Context(service, settings, self.metrics, self.watch, self.notifier, self._checks)
+        datasets = Datasets.from_settings(settings)
+        self.datasets = DatasetJobs(datasets, users_in(service.store, datasets))
+        self.context = Context(
+            service, settings, self.metrics, self.watch, self.notifier, self._checks, self.datasets
+        )
         self._dispatcher: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,6 +64,7 @@ class Background:
         self._loop = asyncio.get_running_loop()
         self.watch.start()
         self.notifier.start()
+        await asyncio.to_thread(self.datasets.start)
         if run_experiments:
             self._dispatcher = make_dispatcher(self.settings, self.service)
             self.service.on_change(self._dispatcher.wake)
@@ -78,6 +85,7 @@ class Background:
             self._started = False
             await asyncio.to_thread(self.watch.stop)
             await asyncio.to_thread(self.notifier.stop)
+            await asyncio.to_thread(self.datasets.stop)
         self.context.close()
         self.service.store.index.close()
 

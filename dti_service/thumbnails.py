@@ -72,7 +72,7 @@ def _encode(image: Image.Image, size: int, form: str) -> bytes:
     while True:
         for quality in _QUALITIES:
             buffer = io.BytesIO()
-            image.save(buffer, form.upper(), quality=quality)
+            image.save(buffer, form.upper(), quality=quality, alpha_quality=quality)
             if buffer.tell() <= budget:
                 return buffer.getvalue()
         image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))

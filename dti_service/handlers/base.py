@@ -207,6 +207,10 @@ class Handler(APIHandler):
         self.set_header("Cache-Control", "no-cache")
         self.finish(json_text(value))
 
+    def answer_list(self, items: list[Any]) -> None:
+        """Answer with a list that always fits one page."""
+        self.answer({"items": items, "next_cursor": None, "total": len(items)})
+
     def linked(self, view: dict[str, Any]) -> dict[str, Any]:
         """The view of an experiment with its links below this server's base URL."""
         links = {name: url_path_join(self.base_url, path) for name, path in view["links"].items()}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from dti_service.datasets.jobs import DatasetJobs
 from dti_service.metrics import Metrics
 from dti_service.notify import Notifier
 from dti_service.service import Service
@@ -29,6 +30,7 @@ class Context:
     watch: Watch
     notifier: Notifier
     health: Callable[[], dict[str, bool]]
+    datasets: DatasetJobs
     quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "dti-quick"))
     slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "dti-slow"))
     closing: threading.Event = field(default_factory=threading.Event)

@@ -34,29 +34,8 @@ MOST_ITEMS = 500
 LISTED_STATES = (*STATES, "cancelling")
 
 
-class ExperimentsHandler(Handler):
-    """/dti/api/experiments"""
-
-    @web.authenticated
-    @authorized("read", resource=RESOURCE)
-    async def get(self) -> None:
-        query: dict[str, Any] = self.query("limit", "cursor", "sort", "state", "notebook", "q")
-        query["limit"] = query_integer(query, "limit", 1, MOST_ITEMS)
-        unknown = [state for state in query.get("state", "").split(",") if state.strip() not in ("", *LISTED_STATES)]
-        if unknown:
-            reason = f"must be one or several of {', '.join(LISTED_STATES)}, separated by commas"
-            raise BadRequest("The query is not valid", [{"field": "state", "reason": reason}])
-        given = {name: value for name, value in query.items() if value is not None}
-        page = await self.quick(self.service.list, **given)
-        self.answer({**page, "items": [self.linked(view) for view in page["items"]]})
-
-    @web.authenticated
-    @authorized("execute", resource=RESOURCE)
-    async def post(self) -> None:
-        self.query()
-        values = read_object(self.json_body(), SUBMIT_FIELDS, required=("notebook",))
-        request = SubmitRequest(**values, owner=self.username, idempotency_key=self.idempotency_key())
-        await self.created(await self.quick(self.service.submit, request))
+class Submitting(Handler):
+    """Base of the handlers that make an experiment."""
 
     def idempotency_key(self) -> str | None:
         """The client's own name for this request; `BadRequest` for one that cannot be kept."""
@@ -74,6 +53,33 @@ class ExperimentsHandler(Handler):
             await self.quick(self.context.notifier.enlist, experiment.id, experiment.notify_url)
         self.set_header("Location", url_path_join(self.base_url, "dti/api/experiments", experiment.id))
         self.answer(self.linked(await self.quick(self.service.get, experiment.id)), 201)
+
+
+class ExperimentsHandler(Submitting):
+    """/dti/api/experiments"""
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self) -> None:
+        query: dict[str, Any] = self.query("limit", "cursor", "sort", "state", "notebook", "q")
+        query["limit"] = query_integer(query, "limit", 1, MOST_ITEMS)
+        unknown = [
+            state for state in query.get("state", "").split(",") if state.strip() not in ("", *LISTED_STATES)
+        ]
+        if unknown:
+            reason = f"must be one or several of {', '.join(LISTED_STATES)}, separated by commas"
+            raise BadRequest("The query is not valid", [{"field": "state", "reason": reason}])
+        given = {name: value for name, value in query.items() if value is not None}
+        page = await self.quick(self.service.list, **given)
+        self.answer({**page, "items": [self.linked(view) for view in page["items"]]})
+
+    @web.authenticated
+    @authorized("execute", resource=RESOURCE)
+    async def post(self) -> None:
+        self.query()
+        values = read_object(self.json_body(), SUBMIT_FIELDS, required=("notebook",))
+        request = SubmitRequest(**values, owner=self.username, idempotency_key=self.idempotency_key())
+        await self.created(await self.quick(self.service.submit, request))
 
 
 class ExperimentHandler(Handler):
@@ -112,7 +118,7 @@ class CancelHandler(Handler):
         self.answer(self.linked(await self.quick(self.service.get, id)), 202)
 
 
-class RerunHandler(ExperimentsHandler):
+class RerunHandler(Submitting):
     """/dti/api/experiments/{id}/rerun"""
 
     @web.authenticated

@@ -35,7 +35,7 @@ class WorkersHandler(Handler):
     @authorized("read", resource=RESOURCE)
     async def get(self) -> None:
         self.query()
-        self.answer(await self.quick(self.service.workers))
+        self.answer_list((await self.quick(self.service.workers))["items"])
 
 
 class MonitorHandler(Handler):

@@ -17,7 +17,7 @@ class NotebooksHandler(Handler):
     @authorized("read", resource=RESOURCE)
     async def get(self) -> None:
         self.query()
-        self.answer(await self.quick(self.service.notebooks))
+        self.answer_list((await self.quick(self.service.notebooks))["items"])
 
 
 class NotebookHandler(Handler):

@@ -7,22 +7,23 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import nbformat
 import pytest
 from pytest_jupyter.jupyter_server import *  # noqa: F403 (its fixtures and hooks, for this folder)
-from tornado.httpclient import HTTPClientError, HTTPResponse
+from tornado.httpclient import HTTPResponse
 
 from dti_service.experiment import Experiment, transition
 from dti_service.handlers.context import Context
 from dti_service.service import Service
 
-PARAMETERS = '''from typing import Literal
+PARAMETERS = """from typing import Literal
 
 n_prototypes: int = 3  # How many [1, 50]
 mode: Literal["fast", "slow"] = "fast"  # Which way
 dataset: str = "sample"  # The images
-'''
+"""
 
 
 @pytest.fixture
@@ -108,7 +109,9 @@ def make(service: Service) -> Callable[..., Experiment]:
         if state != "queued":
             experiment = transition(experiment, "running", assigned_device="cpu")
         if state not in ("queued", "running"):
-            error = {"kind": "user_error", "message": "ValueError: no", "cell": 1} if state == "failed" else None
+            error = (
+                {"kind": "user_error", "message": "ValueError: no", "cell": 1} if state == "failed" else None
+            )
             experiment = transition(experiment, state, error=error)  # type: ignore[arg-type]
         if state != "queued":
             service.store.save(experiment)
@@ -123,19 +126,27 @@ def make(service: Service) -> Callable[..., Experiment]:
 
 
 @pytest.fixture
-def fetch(jp_fetch: Any) -> Callable[..., Any]:
-    """`await fetch("GET", "experiments", json={...})` below /dti/api; answers errors like anything else."""
+def fetch(http_server_client: Any, jp_auth_header: dict[str, str], jp_base_url: str) -> Callable[..., Any]:
+    """`await fetch("GET", "experiments", json={...})` below /dti/api; answers errors like anything else.
 
-    async def fetch(method: str, *parts: str, root: tuple[str, ...] = ("dti", "api"), **options: Any) -> HTTPResponse:
+    Parts of the path are sent as they are, so that a test decides what is escaped."""
+
+    async def fetch(method: str, *parts: str, root: str = "dti/api/", **options: Any) -> HTTPResponse:
+        headers = {**jp_auth_header, **options.pop("headers", {})}
         if "json" in options:
             options["body"] = json.dumps(options.pop("json"))
-            options["headers"] = {"Content-Type": "application/json", **options.get("headers", {})}
-        options.setdefault("allow_nonstandard_methods", True)
-        try:
-            return await jp_fetch(*root, *parts, method=method, follow_redirects=False, **options)
-        except HTTPClientError as error:
-            assert error.response is not None, error
-            return error.response
+            headers = {"Content-Type": "application/json", **headers}
+        query = urlencode(options.pop("params", {}))
+        path = jp_base_url + root + "/".join(parts) + (f"?{query}" if query else "")
+        options = {
+            "allow_nonstandard_methods": True,
+            "follow_redirects": False,
+            "request_timeout": 20,
+            **options,
+        }
+        return await http_server_client.fetch(
+            path, method=method, headers=headers, raise_error=False, **options
+        )
 
     return fetch
 

@@ -29,7 +29,13 @@ def tree(tmp_path: Path) -> Path:
 
 def test_members_are_the_visible_files_in_order(tree: Path) -> None:
     names = [member.name for member in members(tree)]
-    assert names == ["clusters/cluster0/0_raw.png", "empty.txt", "large.bin", "metrics.json", "naïve – 図.csv"]
+    assert names == [
+        "clusters/cluster0/0_raw.png",
+        "empty.txt",
+        "large.bin",
+        "metrics.json",
+        "naïve – 図.csv",
+    ]
 
 
 def test_rename_maps_and_leaves_out(tree: Path) -> None:

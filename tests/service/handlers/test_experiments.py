@@ -19,7 +19,9 @@ def read(response: Any) -> Any:
     return json.loads(response.body)
 
 
-async def test_submit_answers_with_the_queued_experiment_and_its_address(fetch: Fetch, jp_base_url: str) -> None:
+async def test_submit_answers_with_the_queued_experiment_and_its_address(
+    fetch: Fetch, jp_base_url: str
+) -> None:
     request = {"notebook": "tiny", "parameters": {"n_prototypes": 5}, "name": "first"}
     response = await fetch("POST", "experiments", json=request)
     assert response.code == 201
@@ -158,7 +160,15 @@ async def test_patch_changes_what_people_say_of_it(fetch: Fetch, make: Make) -> 
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": ""}, {"name": "a" * 201}, {"name": "a\nb"}, {"tags": "a"}, {"tags": [""]}, {"keep": 1}, {"state": "failed"}],
+    [
+        {"name": ""},
+        {"name": "a" * 201},
+        {"name": "a\nb"},
+        {"tags": "a"},
+        {"tags": [""]},
+        {"keep": 1},
+        {"state": "failed"},
+    ],
 )
 async def test_patch_refuses(fetch: Fetch, make: Make, change: dict[str, Any]) -> None:
     experiment = make()
@@ -209,7 +219,15 @@ async def test_delete_refuses_a_running_one(fetch: Fetch, make: Make, service: S
     assert (await fetch("GET", "experiments", running.id)).code == 200
 
 
-STRANGE_IDS = ("absent", "..", "%2E%2E%2F..", "0190a7c4-0000-7000-8000-000000000000", "a" * 5000, "%00", "%C3%28")
+STRANGE_IDS = (
+    "absent",
+    "..",
+    "%2E%2E%2F..",
+    "0190a7c4-0000-7000-8000-000000000000",
+    "a" * 5000,
+    "%00",
+    "%C3%28",
+)
 
 
 @pytest.mark.parametrize(
