@@ -93,7 +93,7 @@ class ExecutionClient(NotebookClient):
         quiet_s = 0.0
         while True:
             try:
-                message = await self.kc.iopub_channel.get_msg(timeout=1.0)
+                message = await self.kernel.client.iopub_channel.get_msg(timeout=1.0)
             except Empty:
                 # The kernel drops messages that nobody takes in time, perhaps also the one that says "done".
                 quiet_s = (

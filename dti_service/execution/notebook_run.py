@@ -134,6 +134,7 @@ class NotebookRun:
         finally:
             for task in self._tasks:
                 task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             self._finish()
 
     async def _connect(self) -> None:
@@ -197,7 +198,10 @@ class NotebookRun:
             self.file.save()
 
     async def _execute_cell(self, index: int, cell: NotebookNode) -> bool:
-        """One code cell; False after sys.exit(). Raises Interrupted, PapermillExecutionError, KernelDied, CellTimeoutError."""
+        """One code cell; False after sys.exit().
+
+        Raises Interrupted, PapermillExecutionError, KernelDied, CellTimeoutError.
+        """
         assert self._client is not None
         try:
             await self._client.async_execute_cell(cell, index)
