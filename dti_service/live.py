@@ -103,7 +103,10 @@ class TrainingCallback:
             self.run.live_images(name, np.asarray(pictures), iteration)
 
     def on_event(self, kind: str, **data: Any) -> None:
-        self.run.event(kind, **data)
+        if kind == "phase":  # reading images, writing results: long enough to be shown as progress
+            self.run.progress(data["done"], data["total"], unit="images", phase=data["name"])
+        else:
+            self.run.event(kind, **data)
 
     def on_checkpoint(self, path: Path, iteration: int) -> None:
         self.run._event("checkpoint", iteration=iteration)

@@ -108,7 +108,7 @@ class Run:
         """A file in the directory is complete."""
         self._event("artifact", path=path.relative_to(self.directory).as_posix(), size=path.stat().st_size)
 
-    def event(self, name: str, **data: Any) -> None:
+    def event(self, name: str, /, **data: Any) -> None:
         """Something worth noting, such as a new transformation becoming active."""
         self._event("event", name=name, **data)
 

@@ -5,7 +5,7 @@ Arrays are uint8 or float in [0, 1], shaped (N, H, W), (N, H, W, C) with C of 1,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -64,3 +64,17 @@ def prototypes_sheet(run: object, *, size: int = 96, columns: int = 10) -> Image
     order = np.argsort(-sizes, kind="stable")
     captions = [f"{k}: {sizes[k]}" for k in order]
     return contact_sheet(prototypes[order], captions, size=size, columns=columns)
+
+
+def members_sheets(run: object, *, clusters: int = 6, members: int = 14) -> Iterator[tuple[str, Image.Image]]:
+    """A title and a picture for each of the largest clusters: its best-fitting images, with their distances."""
+    labels, distances = np.asarray(run.labels), np.asarray(run.distances)  # type: ignore[attr-defined]
+    best = distances[np.arange(len(labels)), labels]
+    sizes = np.bincount(labels, minlength=distances.shape[1])
+    for k in np.argsort(-sizes, kind="stable")[:clusters]:
+        chosen = np.flatnonzero(labels == k)
+        chosen = chosen[np.argsort(best[chosen], kind="stable")][:members]
+        if len(chosen):
+            images = run.images(chosen.tolist())  # type: ignore[attr-defined]
+            captions = [f"{best[i]:.4f}" for i in chosen]
+            yield f"motif {k}: {sizes[k]} images", contact_sheet(images, captions, columns=members)

@@ -154,3 +154,21 @@ def known_labels(folder: str | Path, images: ImageSet, table: str | Path | None 
         return read_labels(find_labels_file(Path(folder)), images.names)
     except DataError:
         return None
+
+
+def compare_with_kmeans(images: ImageSet, labels: list[str] | None, config: RunConfig) -> dict[str, float]:
+    """Scores of plain k-means on the pixels against the same labels: `kmeans_accuracy`, `kmeans_nmi`.
+
+    Empty without labels: there is nothing to compare.
+    """
+    if labels is None:
+        return {}
+    from dti_sprites.evaluation import clustering_metrics, kmeans_baseline
+
+    known = images.with_labels(labels)
+    count = config.model.n_prototypes
+    predicted = kmeans_baseline(images, count, seed=config.training.seed)
+    assert known.labels is not None
+    scored = known.labels >= 0
+    scores = clustering_metrics(known.labels[scored], predicted[scored], count)
+    return {f"kmeans_{name}": float(scores[name]) for name in ("accuracy", "nmi")}

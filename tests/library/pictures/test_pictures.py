@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from dti_sprites.pictures import CAPTION, MARGIN, contact_sheet, prototypes_sheet, to_picture
+
+from dti_sprites.pictures import CAPTION, MARGIN, contact_sheet, members_sheets, prototypes_sheet, to_picture
 
 
 def centre(sheet, index: int, size: int, columns: int, caption: int = 0) -> tuple[int, int, int]:
@@ -51,3 +52,17 @@ def test_prototypes_come_largest_cluster_first() -> None:
     run = SimpleNamespace(prototypes=prototypes, labels=np.array([2, 2, 1]))
     sheet = prototypes_sheet(run, size=20)
     assert [centre(sheet, i, 20, 3, CAPTION)[0] for i in range(3)] == [255, 128, 0]
+
+
+def test_members_come_from_the_largest_clusters_best_first() -> None:
+    distances = np.array([[0.3, 9], [0.1, 9], [9, 0.2], [0.2, 9]])
+    shown: list[list[int]] = []
+
+    def images(indices: list[int]) -> np.ndarray:
+        shown.append(indices)
+        return np.zeros((len(indices), 4, 4, 1), np.uint8)
+
+    run = SimpleNamespace(labels=np.array([0, 0, 1, 0]), distances=distances, images=images)
+    titles = [title for title, _ in members_sheets(run, clusters=2, members=2)]
+    assert titles == ["motif 0: 3 images", "motif 1: 1 images"]
+    assert shown == [[1, 3], [2]]
