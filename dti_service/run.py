@@ -132,6 +132,7 @@ class Run:
         """A training callback of `dti_sprites` that reports to this run."""
         from dti_service.live import TrainingCallback
 
+        self._display = None  # a view of its own, in the cell that trains
         return TrainingCallback(self)
 
     # Beginning and end
