@@ -55,6 +55,7 @@ class Background:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = False
+        self._complete = False
         serverapp.event_logger.register_event_schema(SCHEMAS / "experiment.yaml")
 
     async def start(self, *, run_experiments: bool) -> None:
@@ -73,6 +74,7 @@ class Background:
             task = asyncio.create_task(self._retain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._complete = True
 
     async def stop(self) -> None:
         self.context.closing.set()
@@ -82,7 +84,7 @@ class Background:
             await self._dispatcher.stop()
             self._dispatcher = None
         if self._started:
-            self._started = False
+            self._started = self._complete = False
             await asyncio.to_thread(self.watch.stop)
             await asyncio.to_thread(self.notifier.stop)
             await asyncio.to_thread(self.datasets.stop)
@@ -152,7 +154,7 @@ class Background:
             storage = True
         except OSError:
             storage = False
-        return {"storage": storage, "background": self._started and self.watch.alive}
+        return {"storage": storage, "background": self._complete and self.watch.alive}
 
     async def _retain(self) -> None:
         """Remove old experiments, now and once a day."""

@@ -9,6 +9,7 @@ def all_handlers() -> list[tuple[str, type[RequestHandler]]]:
     """Every route as (pattern, handler); the last one catches what no other does."""
     from dti_service.handlers import (
         artifacts,
+        curations,
         datasets,
         events,
         experiments,
@@ -20,6 +21,6 @@ def all_handlers() -> list[tuple[str, type[RequestHandler]]]:
     )
     from dti_service.handlers.base import NotFoundHandler
 
-    modules = (experiments, events, artifacts, datasets, notebooks, monitor, health, openapi, pages)
+    modules = (experiments, events, artifacts, curations, datasets, notebooks, monitor, health, openapi, pages)
     routes = [route for module in modules for route in module.HANDLERS]
     return [*routes, (r"/dti/api/.*", NotFoundHandler)]
