@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dti_service.datasets.catalogue import ImageRecord
+from dti_service.datasets.files import link_or_copy
 from dti_service.datasets.guard.errors import GuardError, shown
 from dti_service.datasets.guard.names import UniqueNames, safe_name
 from dti_service.datasets.request import Crop, DatasetRequest, Document
@@ -256,13 +257,10 @@ def thumbnail_name(number: int, size: int) -> str:
 def clone(source: Path, target: Path) -> None:
     """The files of another dataset under further names: equal content is stored once."""
     for part in ("images", "thumbnails"):
-        shutil.copytree(source / part, target / part, copy_function=_link)
+        shutil.copytree(source / part, target / part, copy_function=_link_or_copy)
     for name in ("images.json", "sources.csv", "inputs.json"):
         shutil.copyfile(source / name, target / name)
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
+def _link_or_copy(source: str, target: str) -> None:
+    link_or_copy(Path(source), Path(target))

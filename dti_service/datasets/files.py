@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,14 @@ def read_json(path: Path) -> Any:
         return atomic.read_json(path)
     except (OSError, ValueError):
         return None
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file that is never changed in place; a copy where the file system has no links."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def sha256_of(path: Path) -> str:

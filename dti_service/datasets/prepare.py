@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dti_service.datasets.build import Builder, clone, thumbnail_name
-from dti_service.datasets.catalogue import Catalogue, Dataset, now, source_row
+from dti_service.datasets.catalogue import Catalogue, Dataset, State, now, source_row
 from dti_service.datasets.fetch import Fetcher, Kind
 from dti_service.datasets.files import exclusive, read_json, sha256_of, write_json
 from dti_service.datasets.guard.errors import FetchError, GuardError, PreparationStopped
@@ -36,6 +37,7 @@ from dti_service.settings import Settings
 
 ShouldStop = Callable[[], bool]
 THUMBNAIL_SIZES = (32, 512)  # pixels, smallest and largest
+UPLOADS = "uploads"  # in the directory of a dataset that is being made: the files that were sent for it
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -76,22 +78,34 @@ class Datasets:
         owner: str = "",
         local: bool = False,
         uploads: tuple[Document, ...] = (),
+        folder: Path | None = None,
     ) -> Dataset:
-        """Record a dataset to be made; `InvalidRequest` with all that is wrong with the request. `build` makes it."""
+        """Record a dataset to be made; `InvalidRequest` with all that is wrong with the request. `build` makes it.
+        `uploads`: documents that were sent, with their files in `folder`."""
         request = parse_request(body, self.policy, owner=owner, local=local, uploads=uploads)
-        missing = self.uploads(owner).missing(request.documents)
-        if missing:
+        return self._record(request, folder)
+
+    def _record(self, request: DatasetRequest, folder: Path | None = None) -> Dataset:
+        dataset = self.catalogue.create(request)
+        sent = self.catalogue.directory(dataset.id) / UPLOADS
+        missing = self.uploads(request.owner).give(request.documents, sent, folder)
+        # What was sent before need not be sent again as long as a dataset has it.
+        if missing and self.catalogue.newest_ready(request.key) is None:
+            self.catalogue.remove(dataset.id)
             raise InvalidRequest(
                 "Some files were not sent",
                 [{"field": name, "reason": "send its content first"} for name in missing[:100]],
             )
-        return self.catalogue.create(request)
+        return dataset
 
     def build(
         self, dataset_id: str, progress: Progress = nothing, should_stop: ShouldStop = never
     ) -> Dataset:
         """Make a recorded dataset. It ends ready, or failed with the reasons in its record, which are also raised as
         `GuardError`. After `PreparationStopped` it can be built again and goes on where it was."""
+        dataset = self.catalogue.get(dataset_id)
+        if dataset.state == "ready":
+            return dataset
         with exclusive(self.catalogue.lock_path(dataset_id), should_stop):
             dataset = self.catalogue.get(dataset_id)
             if dataset.state == "ready":
@@ -104,17 +118,34 @@ class Datasets:
                     dataset, request, to_file(directory / "progress.json", progress), should_stop
                 )
             except GuardError as error:
-                self._sweep(directory)
-                self.catalogue.update(dataset, state="failed", errors=list(error.errors), finished_at=now())
-                self.uploads(request.owner).discard(request.documents)
+                self._end(dataset, "failed", list(error.errors))
+                self._forget_uploads(request, directory)
                 raise
-            except BaseException:
-                self._sweep(directory)
-                if directory.exists():
-                    self.catalogue.update(dataset, state="queued")
+            except Exception as error:
+                stopped = isinstance(error, PreparationStopped)
+                reason = f"the server could not make it ({type(error).__name__}); its log has the details"
+                self._end(
+                    dataset, "queued" if stopped else "failed", [{"field": "the dataset", "reason": reason}]
+                )
+                if not stopped:
+                    self._forget_uploads(request, directory)
                 raise
-            self.uploads(request.owner).discard(request.documents)
+            self._forget_uploads(request, directory)
             return dataset
+
+    def _forget_uploads(self, request: DatasetRequest, directory: Path) -> None:
+        """Delete what was sent for a dataset: it has become images, or was refused."""
+        shutil.rmtree(directory / UPLOADS, ignore_errors=True)
+        self.uploads(request.owner).discard(request.documents)
+
+    def _end(self, dataset: Dataset, state: State, errors: list[dict[str, str]]) -> None:
+        """Record that it was not made, unless it was deleted meanwhile."""
+        self._sweep(self.catalogue.directory(dataset.id))
+        waits = state == "queued"
+        with contextlib.suppress(FileNotFoundError):
+            self.catalogue.update(
+                dataset, state=state, errors=[] if waits else errors, finished_at=None if waits else now()
+            )
 
     @staticmethod
     def _sweep(directory: Path) -> None:
@@ -154,7 +185,7 @@ class Datasets:
                 policy=self.policy,
                 fetcher=fetcher,
                 decoder=decoder,
-                uploads=self.uploads(request.owner),
+                uploads=building.parent / UPLOADS,
                 progress=progress,
                 tick=tick,
                 local=request.local,
@@ -245,7 +276,7 @@ class Datasets:
                     progress(0, None, "images", "checking")
                     if self._unchanged(twin, fetcher):
                         return twin
-            dataset = self.catalogue.create(request)
+            dataset = self._record(request)
             try:
                 return self.build(dataset.id, progress, should_stop)
             except BaseException:
@@ -306,6 +337,10 @@ class Datasets:
         """
         if is_id(text):
             try:
+                dataset = self.catalogue.get(text)
+                if dataset.state == "failed":
+                    reason = dataset.errors[0]["reason"] if dataset.errors else "it could not be made"
+                    raise GuardError(text, reason, "make the dataset again")
                 dataset = self.build(text, progress, should_stop)
             except NotFound as error:
                 raise GuardError(

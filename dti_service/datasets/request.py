@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from dti_service.datasets.guard.addresses import check_url
@@ -262,13 +263,9 @@ def _uploaded(item: Mapping[str, Any], uid: str | None, where: str, errors: Erro
 def upload_document(files: tuple[Upload, ...], uid: str | None = None) -> Document:
     """The document that stands for files sent together; its `src` is the hash of their names and contents."""
     listing = json.dumps([[file.name, file.sha256] for file in files]).encode()
-    name = files[0].name.replace("\\", "/").rsplit("/", 1)[-1] if len(files) == 1 else "upload"
-    return Document(
-        "upload",
-        f"sha256:{hashlib.sha256(listing).hexdigest()}",
-        document_uid(uid or name) or "upload",
-        files,
-    )
+    src = f"sha256:{hashlib.sha256(listing).hexdigest()}"
+    name = PurePosixPath(files[0].name.replace("\\", "/")).stem if len(files) == 1 else "upload"
+    return Document("upload", src, document_uid(uid or name) or "upload", files)
 
 
 def _crops(

@@ -7,6 +7,7 @@ paths and numbers and returns numbers; the files that it writes are plain 8-bit 
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import warnings
 from pathlib import Path
@@ -81,7 +82,8 @@ def _metadata_size(image: Image.Image) -> int:
 def as_plain(image: Image.Image) -> Image.Image:
     """The picture as L, LA, RGB or RGBA with 8 bits per channel, upright; deep grey by the rule of the library."""
     with contextlib.suppress(Exception):  # damaged EXIF
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
     mode = image.mode
     if mode.startswith("I") or mode == "F":
         return _from_deep(image)
@@ -132,14 +134,19 @@ def _bare(image: Image.Image) -> Image.Image:
 
 def write_thumbnail(image: Image.Image, target: str, size: int) -> None:
     """Write a WebP of at most `size` x `size` pixels, at most 5 KiB per 128 x 128."""
-    small = as_plain(image)
-    small.thumbnail((size, size), Image.Resampling.LANCZOS)
+    scale = min(1.0, size / max(image.size))
+    small_size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):  # the others cannot be resized as they are
+        image = as_plain(image)
+    small = as_plain(image.resize(small_size, Image.Resampling.LANCZOS, reducing_gap=2.0))
     small = small.convert("RGBA" if small.mode in ("LA", "RGBA") else "RGB")
     budget = THUMBNAIL_BYTES * max(1.0, (size / 128) ** 2)
     for quality in (80, 60, 40, 20, 5):
-        _bare(small).save(target, "WEBP", quality=quality)
-        if Path(target).stat().st_size <= budget:
-            return
+        buffer = io.BytesIO()
+        _bare(small).save(buffer, "WEBP", quality=quality)
+        if buffer.tell() <= budget:
+            break
+    Path(target).write_bytes(buffer.getvalue())
 
 
 def check_image(

@@ -28,7 +28,7 @@ def safe_name(original: str, fallback: str = "file") -> str:
     text = original.encode("utf-8", errors="replace").decode("utf-8")
     text = unicodedata.normalize("NFC", text)
     text = "".join(
-        " " if c.isspace() else c for c in text if unicodedata.category(c) not in ("Cf", "Cs", "Co", "Cn")
+        " " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C"
     )
     text = _FORBIDDEN.sub("_", text).strip(" ")
     text = re.sub(r"^\.+", "_", text).rstrip(". ") or fallback

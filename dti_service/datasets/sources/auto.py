@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.json_input import parse_json
+from dti_service.datasets.guard.sniff import sniff
 from dti_service.datasets.request import Document
 from dti_service.datasets.sources import archive, iiif, pdf, url_list
 from dti_service.datasets.sources.base import Found, Workshop, last_name
 from dti_service.datasets.sources.image import file_image
-from dti_service.datasets.sources.sniff import sniff
 
 
 def find(document: Document, shop: Workshop) -> Iterator[Found]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,13 +13,12 @@ from typing import Any, TypeVar
 import httpx
 
 from dti_service.datasets.fetch import BytesProgress, Fetcher, Kind
-from dti_service.datasets.files import sha256_of
+from dti_service.datasets.files import link_or_copy, sha256_of
 from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
 from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.isolation import Decoder
 from dti_service.datasets.guard.policy import Policy
 from dti_service.datasets.request import Document
-from dti_service.datasets.uploads import Uploads
 
 THUMBNAIL = 128  # pixels
 
@@ -90,7 +88,7 @@ class Workshop:
     policy: Policy
     fetcher: Fetcher
     decoder: Decoder
-    uploads: Uploads
+    uploads: Path  # the folder of the files that were sent, by their hashes
     progress: Progress
     tick: Callable[[], None]
     local: bool = False
@@ -197,10 +195,7 @@ class Workshop:
         if picture.owned:
             picture.path.replace(target)
         else:
-            try:
-                target.hardlink_to(picture.path)
-            except OSError:
-                shutil.copyfile(picture.path, target)
+            link_or_copy(picture.path, target)
 
 
 def last_name(url: str, fallback: str) -> str:

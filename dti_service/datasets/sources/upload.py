@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 
 from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
 from dti_service.datasets.guard.errors import GuardError
+from dti_service.datasets.guard.sniff import sniff
 from dti_service.datasets.request import Document
 from dti_service.datasets.sources import archive, pdf
 from dti_service.datasets.sources.base import Found, Workshop
 from dti_service.datasets.sources.image import file_image
-from dti_service.datasets.sources.sniff import sniff
 
 # What a file claims to be is what it is judged as; what claims nothing of use is told by its content.
 _KINDS = {".zip": "zip", ".pdf": "pdf", **dict.fromkeys(IMAGE_SUFFIXES, "image")}
@@ -20,7 +20,7 @@ _KINDS = {".zip": "zip", ".pdf": "pdf", **dict.fromkeys(IMAGE_SUFFIXES, "image")
 def find(document: Document, shop: Workshop) -> Iterator[Found]:
     alone = len(document.files) == 1
     for upload in document.files:
-        path = shop.uploads.path(upload.sha256)
+        path = shop.uploads / upload.sha256
         if not path.is_file():
             raise GuardError(upload.name, "the file is not here any more", "send it again")
         parts = archive.parts_of(upload.name)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from pytest_jupyter.jupyter_server import *  # noqa: F403 (its fixtures and hooks, for this folder)
 
 from dti_service.datasets.guard.addresses import AllowList
 from dti_service.datasets.guard.limits import Limits
 from dti_service.datasets.guard.policy import Policy
+from dti_service.datasets.jobs import DatasetJobs
 from dti_service.datasets.prepare import Datasets
 
 
@@ -92,6 +96,7 @@ class Site:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign, assignment]  # clients break off
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -186,3 +191,58 @@ def files_below(folder: Path) -> list[str]:
 def leftovers(tmp_path: Path) -> Callable[[], list[str]]:
     """The files in the data directory: none, after a refusal."""
     return lambda: files_below(tmp_path / "data")
+
+
+# -- a server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def jp_server_config(data_dir: Path) -> dict[str, Any]:
+    traits = {"data_dir": str(data_dir), "devices": "cpu", "redis_url": "", "allow_hosts": ["127.0.0.1"]}
+    return {
+        "ServerApp": {"jpserver_extensions": {"dti_service": True}, "allow_unauthenticated_access": False},
+        "DTIServiceApp": {**traits, "run_experiments": False, "max_upload_mb": 8},
+    }
+
+
+@pytest.fixture
+def jobs(jp_serverapp: Any) -> DatasetJobs:
+    return jp_serverapp.web_app.settings["dti_service_context"].datasets
+
+
+@pytest.fixture
+def fetch(http_server_client: Any, jp_auth_header: dict[str, str], jp_base_url: str) -> Callable[..., Any]:
+    """`await fetch("POST", "datasets?wait=5", body=...)` below /dti/api; errors are answers like others."""
+
+    async def fetch(method: str, path: str, **options: Any) -> Any:
+        headers = {**jp_auth_header, **options.pop("headers", {})}
+        if "json" in options:
+            options["body"] = json.dumps(options.pop("json"))
+            headers["Content-Type"] = "application/json"
+        elif "form" in options:
+            headers["Content-Type"], options["body"] = form_body(options.pop("form"))
+        url = jp_base_url + "dti/api/" + path
+        options = {"allow_nonstandard_methods": True, "request_timeout": 30, **options}
+        return await http_server_client.fetch(
+            url, method=method, headers=headers, raise_error=False, **options
+        )
+
+    return fetch
+
+
+def form_body(parts: list[tuple[str, str | None, bytes]]) -> tuple[str, bytes]:
+    """Content type and body of multipart/form-data; each part is (field, file name or None, content)."""
+    body = b""
+    for name, filename, content in parts:
+        file = "" if filename is None else f'; filename="{filename}"'
+        body += (
+            f'--b0undary\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode()
+            + content
+            + b"\r\n"
+        )
+    return "multipart/form-data; boundary=b0undary", body + b"--b0undary--\r\n"
