@@ -240,8 +240,14 @@ async def test_problems_are_told_all_at_once(fetch: Fetch, experiment: Experimen
     assert response.code == 422
     fields = {error["field"] for error in json.loads(response.body)["errors"]}
     assert fields == {
-        "extra", "title", "cursor", "state.moved.99", "state.moved.1", "state.clusters[0].prototype", "state.images.0.tags",
-    }  # fmt: skip
+        "extra",
+        "title",
+        "cursor",
+        "state.moved.99",
+        "state.moved.1",
+        "state.clusters[0].prototype",
+        "state.images.0.tags",
+    }
 
 
 async def test_a_cluster_with_images_cannot_be_left_out(fetch: Fetch, experiment: Experiment) -> None:
