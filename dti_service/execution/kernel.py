@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from dti_service.execution.processes import bound_to_parent, descendants, end_all
+from dti_service.execution.processes import bound_to_parent, descendants, end_all, how_ended
 
 NATIVE = "python3"  # this interpreter, whatever else may be installed under that name
 OOM_SCORE = 500  # a kernel is a better choice than whoever watches it
@@ -28,23 +28,16 @@ POLL_S = 0.2
 
 
 class KernelDied(RuntimeError):
-    """The kernel's process ended; `returncode` as of subprocess, negative for a signal."""
+    """The kernel's process ended; `returncode` as of subprocess, negative for a signal; `cell` that was running."""
 
-    def __init__(self, returncode: int | None) -> None:
+    def __init__(self, returncode: int | None, cell: int | None = None) -> None:
         self.returncode = returncode
+        self.cell = cell
         super().__init__(f"The kernel died ({how_ended(returncode)}).")
 
 
 class UnknownKernel(ValueError):
     """No kernel of that name is installed here."""
-
-
-def how_ended(returncode: int | None) -> str:
-    """ "killed by SIGKILL" or "exit code 1"."""
-    if returncode is not None and returncode < 0:
-        with contextlib.suppress(ValueError):
-            return f"killed by {signal.Signals(-returncode).name}"
-    return f"exit code {returncode}"
 
 
 class Kernel:
@@ -173,6 +166,10 @@ class Kernel:
     @property
     def returncode(self) -> int | None:
         return None if self._process is None else self._process.poll()
+
+    @property
+    def closed(self) -> bool:
+        return self.loop.is_closed()
 
     @property
     def pid(self) -> int | None:

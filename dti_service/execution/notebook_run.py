@@ -224,7 +224,7 @@ class NotebookRun:
                 message = "The kernel did not react to the interrupt and was ended."
                 cell.outputs.append(error_output("Cancelled", message))
                 raise Interrupted from None
-            died = KernelDied(self.kernel.returncode)
+            died = KernelDied(self.kernel.returncode, index)
             cell.outputs.append(error_output("KernelDied", str(died)))
             raise died from None
         except CellTimeoutError as error:

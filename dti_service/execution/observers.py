@@ -100,8 +100,6 @@ class ExperimentObserver(Observer):
         self._log.end_lines()
         self._log.tick()
         self._event("cell", index=index, total=total, name=name, status=status)
-        if status == "finished":
-            self._progress(index + 1, total, name)
 
     def _progress(self, step: int, total: int, name: str) -> None:
         """Cells count as progress unless the notebook itself knows better."""

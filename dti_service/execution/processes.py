@@ -75,6 +75,14 @@ def reap(keep: int | None = None) -> None:
             os.waitpid(ended.si_pid, os.WNOHANG)
 
 
+def how_ended(returncode: int | None) -> str:
+    """ "killed by SIGKILL" or "exit code 1"."""
+    if returncode is not None and returncode < 0:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-returncode).name}"
+    return f"exit code {returncode}"
+
+
 # Looking
 
 

@@ -1,0 +1,81 @@
+"""`python -m dti_service.execution.supervisor ID --data-dir D --device cpu`: runs one experiment, and answers for it.
+
+Between whoever starts runs (a dispatcher) and the process that executes the notebook: it holds the experiment's lock,
+writes its record, watches for a cancel, the time limit and the death of its starter, and ends with no process left.
+Its standard input is a pipe from the starter; the end of that pipe means: stop gracefully, the run goes on elsewhere.
+
+Exit codes: 0 the record says how it ended; 3 not claimed, as somebody else runs it or it is not queued.
+Only small modules are imported here: nothing of Jupyter, papermill or PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dti_service.execution.attempt import Attempt, Limits
+from dti_service.execution.inputs import Inputs
+from dti_service.execution.job import clean_environment
+from dti_service.execution.processes import experiment_marks, take_in_orphans
+from dti_service.settings import Settings
+from dti_service.store import Store
+
+__all__ = ["main", "spawn"]
+
+
+def spawn(settings: Settings, id: str, device: str) -> subprocess.Popen[bytes]:
+    """Start a supervisor for a queued experiment, in a session of its own. Raises OSError.
+
+    Its `stdin` is the leash: closing it, or dying, stops the run gracefully and puts the experiment back into the
+    queue. Ask for the end with `poll` or `wait`; what became of the experiment is in its record.
+    """
+    command = [
+        *(sys.executable, "-P", "-m", "dti_service.execution.supervisor", id),
+        *("--data-dir", str(settings.data_dir)),
+        *("--device", device),
+        *("--time-limit", str(settings.time_limit_s)),
+    ]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**clean_environment(), **experiment_marks(id, settings.data_dir)},
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="dti-supervisor", description="Run one queued experiment.")
+    parser.add_argument("id", help="the experiment")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
+    parser.add_argument("--time-limit", type=float, default=None, metavar="S", help="longest time of the run")
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="for the notebook to stop by itself when it is asked to",
+    )
+    parser.add_argument(
+        "--interrupt-grace", type=float, default=5.0, metavar="S", help="for it to stop after an interrupt"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s dti-supervisor: %(message)s")
+    limits = Limits(options.time_limit, options.grace, options.interrupt_grace)
+    take_in_orphans()
+    with Inputs() as inputs:
+        data_dir = options.data_dir.resolve()
+        return Attempt(Store(data_dir), options.id, options.device, limits, inputs).run()
+
+
+if __name__ == "__main__":
+    code = main()
+    # Nothing is left to tidy up, and a run that is over should not wait for the interpreter to take itself apart.
+    sys.stderr.flush()
+    os._exit(code)
