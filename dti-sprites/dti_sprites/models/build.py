@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from dti_sprites.config import RunConfig
-from dti_sprites.errors import ConfigError
 from dti_sprites.models.base import DTIModel
 from dti_sprites.models.gmm import DTIGMM
 from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.models.predicted import PredictedKMeans
+from dti_sprites.models.sprites import DTISprites
 
 
 def build_model(config: RunConfig, channels: int, image_size: tuple[int, int]) -> DTIModel:
@@ -29,4 +29,4 @@ def _model_class(config: RunConfig) -> type[DTIModel]:
         return DTIKMeans if config.model.selection.method == "min" else PredictedKMeans
     if kind == "gmm":
         return DTIGMM
-    raise ConfigError([("model.kind", f"{kind} cannot be built: take kmeans or gmm")])
+    return DTISprites

@@ -66,6 +66,23 @@ class TransformationSequence(nn.Module):
                 images = transformation(images, parameters[name])
         return images
 
+    def shared(self, images: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        """images (N, K, C, h, w), parameters (N, p) each -> (N, K, C, H, W): the same for all K of an n.
+
+        A warp has one sampling grid for all of them.
+        """
+        k = images.shape[1]
+        for name in self.active_names:
+            transformation = self._transformation(name)
+            if name not in parameters:
+                continue
+            if transformation.spatial:
+                images = transformation(images.flatten(1, 2), parameters[name]).unflatten(1, (k, -1))
+            else:
+                values = parameters[name].repeat_interleave(k, dim=0)
+                images = transformation(images.flatten(0, 1), values).unflatten(0, (-1, k))
+        return images
+
     def matrices(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """parameters (N, p) -> what they mean: matrices, control points, ... (N, ...), by name."""
         result: dict[str, Tensor] = {}

@@ -8,6 +8,7 @@ import torch
 
 CPU_ELEMENTS = 2**18  # of one block of candidates: 1 MiB of float32, about a core's second-level cache
 GPU_ELEMENTS = 2**26  # 256 MiB; a few such tensors exist at a time
+CPU_SEARCH_ELEMENTS = 2**21  # of the candidates of all layers, which several steps visit
 
 
 def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
@@ -22,3 +23,8 @@ def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> 
     for row in range(0, n_rows, rows):
         for column in range(0, n_columns, columns):
             yield slice(row, min(row + rows, n_rows)), slice(column, min(column + columns, n_columns))
+
+
+def search_block(elements: int, device: torch.device) -> int:
+    """Images at a time whose candidates, `elements` each, are kept during a search over layers."""
+    return max(1, (CPU_SEARCH_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS) // elements)
