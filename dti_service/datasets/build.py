@@ -18,14 +18,14 @@ from dti_service.datasets.sources.base import THUMBNAIL, Found, Picture, Worksho
 PROBLEMS_SHOWN = 20
 
 
-class DatasetRefused(GuardError):
-    """Several inputs of one dataset were refused; `errors` has one entry for each."""
-
-    def __init__(self, problems: list[GuardError]) -> None:
-        first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(first.subject, first.reason + more, first.remedy)
-        self.errors = [error for problem in problems for error in problem.errors]
+def combined(problems: list[GuardError]) -> GuardError:
+    """One refusal for several inputs of a dataset; its `errors` has an entry for each."""
+    first = problems[0]
+    if len(problems) == 1:
+        return first
+    refusal = GuardError(first.subject, f"{first.reason} (and {len(problems) - 1} more)", first.remedy)
+    refusal.errors = [error for problem in problems for error in problem.errors]
+    return refusal
 
 
 class Builder:
@@ -53,12 +53,9 @@ class Builder:
         self._check_crops()
         strict = self.request.unreadable == "error"
         if self.problems and (strict or not self.records):
-            raise self._refusal()
+            raise combined(self.problems)
         if not self.records:
             raise GuardError("the dataset", "no images were found", "check the documents")
-
-    def _refusal(self) -> GuardError:
-        return self.problems[0] if len(self.problems) == 1 else DatasetRefused(self.problems)
 
     def _prefixes(self) -> list[tuple[str, ...]]:
         """A folder for each document, so that equal names stay apart; none where there is only one document."""
@@ -90,7 +87,7 @@ class Builder:
     def _problem(self, error: GuardError) -> None:
         self.problems.append(error)
         if self.request.unreadable == "error" and len(self.problems) >= PROBLEMS_SHOWN:
-            raise DatasetRefused(self.problems)
+            raise combined(self.problems)
 
     # -- one image ----------------------------------------------------------------------------------------------
 
@@ -119,7 +116,7 @@ class Builder:
             finally:
                 if picture.owned:
                     picture.path.unlink(missing_ok=True)
-        self.shop.progress(len(self.records), None, "images", "reading")
+        self.shop.progress(len(self.records), self._expected(), "images", "reading")
 
     def _keep(
         self, picture: Picture, path: PurePosixPath, thumbnail: Path, name: str, source: dict[str, Any]
@@ -148,6 +145,12 @@ class Builder:
                 original=picture.original,
             )
         )
+
+    def _expected(self) -> int | None:
+        """How many images there will be, as far as the documents opened so far tell; None where crops decide."""
+        if self.request.crops is not None:
+            return None
+        return max(self.shop.expected, len(self.records))
 
     # -- crops --------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from dti_service.datasets.build import Builder, clone, thumbnail_name
 from dti_service.datasets.catalogue import Catalogue, Dataset, State, now, source_row
 from dti_service.datasets.fetch import Fetcher, Kind
 from dti_service.datasets.files import exclusive, read_json, sha256_of, write_json
-from dti_service.datasets.guard.errors import FetchError, GuardError, PreparationStopped
+from dti_service.datasets.guard.errors import FetchError, GuardError, PreparationStopped, shown
 from dti_service.datasets.guard.folders import allowed_folder
 from dti_service.datasets.guard.http import GuardedHTTP
 from dti_service.datasets.guard.isolation import Decoder
@@ -296,8 +296,12 @@ class Datasets:
             elif text.lstrip().startswith(("{", "[")) or _SCHEME.match(text):
                 self._request(text, local=local, owner=owner)
             elif local:
-                if not Path(text).expanduser().exists():
-                    raise GuardError(field_name, f"there is no {text}", "check the path")
+                try:
+                    exists = Path(text).expanduser().exists()
+                except (OSError, RuntimeError, ValueError):
+                    exists = False
+                if not exists:
+                    raise GuardError(field_name, f"there is no {shown(text)}", "check the path")
             else:
                 allowed_folder(text, self.policy, local=False)
         except NotFound as error:

@@ -28,6 +28,7 @@ def members(
             raise GuardError(
                 subject, f"no images in it{other}", "pack JPEG, PNG, GIF, TIFF or WebP files, or PDFs"
             )
+        shop.expected += sum(not member.is_pdf for member in archive.members)
         for member in archive.members:
             if member.is_pdf:
                 yield from _pages(archive, member, subject, src, shop, folder)

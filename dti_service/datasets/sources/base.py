@@ -95,6 +95,7 @@ class Workshop:
     wanted: Callable[[set[str]], bool] = lambda names: True
     inputs: list[dict[str, Any]] = field(default_factory=list)
     titles: dict[str, str] = field(default_factory=dict)
+    expected: int = 0  # images of the documents opened so far
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def new_file(self, suffix: str = "") -> Path:

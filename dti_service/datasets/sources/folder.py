@@ -24,6 +24,7 @@ def find(document: Document, shop: Workshop) -> Iterator[Found]:
             document.src, "no images in it", "name a folder with JPEG, PNG, GIF, TIFF or WebP files"
         )
     shop.inputs.append({"folder": document.src, "sha256": fingerprint(root, files)})
+    shop.expected += len(files)
     for path in files:
         yield _image(path, path.relative_to(root).parts, document.src, shop)
 

@@ -69,6 +69,7 @@ def canvases(manifest: Any, document: Document, shop: Workshop) -> Iterator[Foun
     if title:
         shop.titles[document.uid] = title
     wanted = [page for page in pages if shop.wanted(_found(page, None, shop).names)]
+    shop.expected += len(wanted)
     for page, result in shop.ahead(wanted, lambda page: _fetch(page, shop)):
         yield _found(page, result, shop)
 

@@ -22,6 +22,7 @@ def find(document: Document, shop: Workshop) -> Iterator[Found]:
 
 def file_image(path: Path, subject: str, src: str, shop: Workshop, parts: tuple[str, ...]) -> Found:
     """An image in a file that stays where it is."""
+    shop.expected += 1
 
     def read(thumbnail: Path | None) -> Picture:
         return shop.picture(path, subject, thumbnail, owned=False)

@@ -30,6 +30,7 @@ def pages(
         raise GuardError(
             subject, f"it has {count} pages", f"a PDF may have 1 to {limits.pdf_pages}; split it"
         )
+    shop.expected += count
     digest = sha256_of(path)
     stem = PurePosixPath(parts[-1]).stem if parts[-1].lower().endswith(".pdf") else parts[-1]
     digits = max(4, len(str(count)))

@@ -23,6 +23,7 @@ def find(document: Document, shop: Workshop) -> Iterator[Found]:
 def listed(value: Any, subject: str, shop: Workshop) -> Iterator[Found]:
     """The images that a list names."""
     entries = _entries(value, subject, shop)
+    shop.expected += len(entries)
 
     def fetch(entry: tuple[str, str]) -> Path:
         return shop.fetch(entry[1], Kind.image(shop.policy.limits), "image")
