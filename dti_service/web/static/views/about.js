@@ -16,15 +16,15 @@ export function readTsv(text) {
   return columns;
 }
 
-const RATIOS = ['accuracy', 'nmi', 'ari', 'mean_class_accuracy', 'purity'];
-const PLAIN = ['loss', 'n_images', 'n_prototypes', 'used_clusters', 'iterations', 'epochs', 'images_per_s', 'duration_s', 'n_labelled'];
+const RATIOS = ['accuracy', 'mean_class_accuracy', 'purity'];
+const PLAIN = ['loss', 'nmi', 'ari', 'n_images', 'n_prototypes', 'used_clusters', 'iterations', 'epochs', 'images_per_s', 'duration_s', 'n_labelled'];
 
 export function figures(metrics, { t, i18n }) {
   const lines = [];
   for (const [name, value] of Object.entries(metrics ?? {})) {
     if (!Number.isFinite(value)) continue;
     const label = t(`metric.${name}`);
-    const text = RATIOS.includes(name) ? i18n.percent(value) : name === 'duration_s' ? i18n.duration(value) : i18n.number(value, 4);
+    const text = RATIOS.includes(name) ? i18n.percent(value) : name === 'duration_s' ? i18n.duration(value) : i18n.number(value, 3);
     if (RATIOS.includes(name) || PLAIN.includes(name)) lines.push([label === `metric.${name}` ? name : label, text]);
   }
   return lines;

@@ -178,7 +178,7 @@ export class RunView {
     else this.bar.removeAttribute('value');
     this.phase.textContent = record.state === 'queued' ? (record.queue_position ? t('queue.position', { n: record.queue_position }) : t('queue.waiting'))
       : record.state === 'cancelling' ? t('run.stopping') : record.state === 'succeeded' ? t('run.finishing') : known ? percent : t('progress.starting');
-    this.words.textContent = [running && known && t('progress.of', { step: progress.step ?? 0, total: progress.total, unit: unitWord(progress.unit, i18n) }), running && progress.phase,
+    this.words.textContent = [running && known && t('progress.of', { step: progress.step ?? 0, total: progress.total, unit: unitWord(progress.unit, i18n) }), running && phaseWords(progress.phase, t),
       running && record.cell?.total && t('run.cell', { at: record.cell.index + 1, total: record.cell.total }), record.state === 'queued' && t('queue.hint')].filter(Boolean).join(' · ');
     this.paintTimes();
     this.title(record.state === 'running' && known ? `${percent} · ${record.name}` : `${t(`state.${record.state}`)} · ${record.name}`);
@@ -207,7 +207,7 @@ export class RunView {
     const over = isOver(record);
     fill(this.actions,
       isActive(record) && ui.button(t('cancel.run'), { iconName: 'stop', className: 'bad', disabled: record.state === 'cancelling', onclick: () => this.cancel() }),
-      over && record.state !== 'succeeded' && ui.button(t('run.resume'), { iconName: 'play', onclick: () => this.again({ resume_from: record.id }) }),
+      over && record.state !== 'succeeded' && record.error?.kind !== 'bad_input' && ui.button(t('run.resume'), { iconName: 'play', onclick: () => this.again({ resume_from: record.id }) }),
       over && h('a.button', { href: `#/new?from=${encodeURIComponent(record.id)}` }, icon('rotate', 16), t('rerun.changes')),
       over && record.state !== 'succeeded' && ui.button(t('run.partial'), { iconName: 'eye', onclick: () => this.partial() }));
   }
@@ -309,4 +309,12 @@ export class RunView {
     const { items } = await this.api.get(`experiments/${this.record.id}/artifacts`, { prefix: 'cluster_by_path.csv', limit: 1 }).catch(() => ({ items: [] }));
     if (!items.length || !(await this.onPartial(this.record))) this.ui.toast(this.t('run.partial.none'));
   }
+}
+
+/** What a run says it is at, in the reader's language where it is one of the usual phrases. */
+function phaseWords(phase, t) {
+  const [, epoch, epochs] = /^training, epoch (\d+) of (\d+)$/.exec(phase ?? '') ?? [];
+  if (epoch) return t('phase.training', { epoch: Number(epoch), epochs: Number(epochs) });
+  const key = `phase.${String(phase ?? '').replace(/\W+/g, '_')}`;
+  return t(key) === key ? phase : t(key);
 }
