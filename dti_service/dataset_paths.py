@@ -1,43 +1,33 @@
-"""From the `dataset` of a request to a folder on this machine."""
+"""From the `dataset` of a request to images on this machine, inside the run that wants them."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dti_service.ids import is_id
-
 if TYPE_CHECKING:
+    from dti_service.datasets.prepare import Resolved
     from dti_service.run import Run
 
 SAMPLE = "sample"
 
 
-def is_address(dataset: str) -> bool:
-    return dataset.lower().startswith(("http://", "https://"))
+def resolve(dataset: str, run: Run) -> Resolved:
+    """The images of "sample", a path, a dataset's id, an address or JSON of documents, downloaded if need be.
 
-
-def resolve(dataset: str, run: Run) -> Path:
-    """The folder, or .npz file, of "sample", a path, a dataset's id, or an address (which is downloaded first).
-
-    Raises dti_sprites.DataError when there is none.
+    Raises GuardError with the reason and the remedy, PreparationStopped when the run is asked to stop meanwhile.
     """
-    from dti_sprites import DataError
+    from dti_service.datasets.prepare import Datasets, Resolved
+    from dti_service.settings import Settings
 
     if dataset == SAMPLE:
         from dti_sprites.data.samples import write_digits
 
-        return write_digits(run.data_dir / "samples" / "digits")
-    if is_id(dataset):
-        folder = run.data_dir / "datasets" / dataset / "images"
-        if not folder.is_dir():
-            raise DataError(f"there is no dataset {dataset} in {run.data_dir}")
-        return folder
-    if is_address(dataset):
-        from dti_service.datasets import fetch_images
+        return Resolved(write_digits(run.data_dir / "samples" / "digits"))
 
-        return fetch_images(dataset, run)
-    path = Path(dataset).expanduser()
-    if not path.exists():
-        raise DataError(f"dataset: {path} does not exist")
-    return path.resolve()
+    def progress(done: int, total: int | None, unit: str, phase: str) -> None:
+        run.progress(done, total or 0, unit=unit, phase=phase)
+
+    datasets = Datasets.from_settings(Settings.from_env().replace(data_dir=run.data_dir))
+    return datasets.resolve(
+        dataset, experiment_id=run.experiment_id, progress=progress, should_stop=run.should_stop
+    )

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dti_service.dataset_paths import SAMPLE, is_address
+from dti_service.dataset_paths import SAMPLE
+from dti_service.datasets.prepare import Datasets
 from dti_service.errors import InvalidRequest, NotFound
-from dti_service.ids import is_id
 from dti_service.store import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -92,25 +92,13 @@ def check_request(request: SubmitRequest, service: Service) -> tuple[Path, dict[
 def _dataset(dataset: str, request: SubmitRequest, service: Service) -> Problems:
     if dataset == SAMPLE:
         return []
-    if is_id(dataset):
-        if (service.settings.data_dir / "datasets" / dataset).is_dir():
-            return []
-        return [_problem("dataset", f"there is no dataset {dataset}")]
-    if is_address(dataset):
-        return [] if urlsplit(dataset).hostname else [_problem("dataset", "is not a complete address")]
     path = Path(dataset).expanduser()
-    if not request.trusted:
-        roots = service.settings.dataset_roots
-        # Resolved first, so that neither ".." nor a link leads out of the allowed folders.
-        if not any(path.is_absolute() and path.resolve().is_relative_to(root) for root in roots):
-            reason = (
-                "must be the id of a dataset, an address, or a folder that this server is set up to offer"
-            )
-            return [_problem("dataset", reason)]
-    if not path.exists():
-        return [_problem("dataset", f"{path} does not exist")]
-    if not path.is_absolute():
+    if request.trusted and not path.is_absolute() and path.exists():
         return [_problem("dataset", "must be an absolute path: the run has another current folder")]
+    try:
+        Datasets.from_settings(service.settings).check(dataset, local=request.trusted, owner=request.owner or "")
+    except InvalidRequest as error:
+        return error.errors
     return []
 
 

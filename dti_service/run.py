@@ -18,8 +18,10 @@ import numpy as np
 
 from dti_service import atomic
 from dti_service.events import EventLog
+from dti_service.ids import is_id
 
 if TYPE_CHECKING:
+    from dti_service.datasets.prepare import Resolved
     from dti_service.live import Display, TrainingCallback
     from dti_service.ownership import OwnRecord
 
@@ -55,6 +57,11 @@ class Run:
     def data_dir(self) -> Path:
         """The data directory: DTI_DATA_DIR, by default `data` in the current folder."""
         return data_dir()
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The id of the experiment, unless its directory was chosen by hand."""
+        return self.directory.name if is_id(self.directory.name) else None
 
     # What happens
 
@@ -137,10 +144,9 @@ class Run:
 
     # Beginning and end
 
-    def resolve_dataset(self, dataset: str) -> Path:
-        """The local folder (or .npz file) of `dataset`: "sample", a path, a dataset's id, or an address.
-
-        Raises dti_sprites.DataError when there is none.
+    def resolve_dataset(self, dataset: str) -> Resolved:
+        """The local `folder` (or .npz file) of `dataset`: "sample", a path, a dataset's id, or an address; and the
+        `sources` of its images. Raises GuardError when there is none.
         """
         from dti_service.dataset_paths import resolve
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,9 +115,12 @@ def prepare(
     parameters: Mapping[str, Any],
     *,
     sample: bool = False,
+    sources: Mapping[str, Mapping[str, Any]] | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[ImageSet, RunConfig]:
     """Load the images that `parameters` ask for; returns them with the configuration that suits them.
+
+    `sources` tells where images come from (document, page ...), by their names; it goes through to the tables.
 
     Raises ConfigError, and DataError when there are no images, unreadable ones, or too few.
     """
@@ -133,6 +137,8 @@ def prepare(
     if images.skipped and reporter is not None:
         names = ", ".join(name for name, _ in images.skipped[:5])
         reporter.warn(f"{len(images.skipped)} files could not be read and were left out: {names}")
+    if sources:
+        images = dataclasses.replace(images, sources=[dict(sources.get(name, {})) for name in images.names])
     batch_size = min(config.training.batch_size, len(images))
     config = config.replace(training={"batch_size": batch_size})
     if config.preset_name == OWN_IMAGES_PRESET and parameters.get("epochs") is None:
