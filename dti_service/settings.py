@@ -57,6 +57,14 @@ class Settings:
     def replace(self, **changes: Any) -> Settings:
         return dataclasses.replace(self, **changes)
 
+    def run_variables(self) -> dict[str, str]:
+        """What the processes of a run must know to fetch images as this server would, as environment variables."""
+        return {
+            "DTI_ALLOW_HOSTS": ",".join(self.allow_hosts),
+            "DTI_DATASET_ROOTS": ",".join(map(str, self.dataset_roots)),
+            "DTI_MAX_UPLOAD_MB": str(self.max_upload_mb),
+        }
+
     @property
     def experiments_dir(self) -> Path:
         return self.data_dir / "experiments"

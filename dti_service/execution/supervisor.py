@@ -45,7 +45,7 @@ def spawn(settings: Settings, id: str, device: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        env={**clean_environment(), **experiment_marks(id, settings.data_dir)},
+        env={**clean_environment(), **settings.run_variables(), **experiment_marks(id, settings.data_dir)},
     )
 
 
