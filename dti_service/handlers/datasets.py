@@ -31,6 +31,7 @@ RESOURCE = "datasets"
 MOST_ITEMS = 500
 MOST_IMAGES = 1000
 MOST_WAIT_S = 60
+LONGEST_SEARCH = 200
 DEFAULT_WAIT_S = 10
 FIELDS = ("name", "unreadable", "documents", "crops")
 _MEDIA_TYPES = {
@@ -121,6 +122,9 @@ class DatasetsHandler(Streaming):
         state = query_choice(query, "state", ("queued", "downloading", "ready", "failed"))
         found = await self.quick(self.jobs.catalogue.all)
         words = query.get("q", "").casefold()
+        if len(words) > LONGEST_SEARCH:
+            reason = f"may have at most {LONGEST_SEARCH} characters"
+            raise BadRequest("The query is not valid", [{"field": "q", "reason": reason}])
         found = [
             dataset
             for dataset in (reversed(found) if oldest_first else found)

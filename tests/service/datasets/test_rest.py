@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from PIL import Image
 
 from dti_service.datasets.jobs import DatasetJobs
@@ -297,6 +298,25 @@ async def test_nobody_without_the_token(
         )
         assert response.code == 403
     assert files(data_dir) == []
+
+
+async def test_answers_are_as_the_document_says(fetch: Fetch, make: Any) -> None:
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    from dti_service.handlers.openapi import DOCUMENT
+
+    components = yaml.safe_load(DOCUMENT.read_text())["components"]
+
+    def check(name: str, value: Any) -> None:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": components}
+        Draft202012Validator(schema, format_checker=FormatChecker()).validate(value)
+
+    view = read(await fetch("POST", "datasets", form=[("files", "a.png", make.image())]))
+    check("Dataset", view)
+    check("DatasetPage", read(await fetch("GET", "datasets")))
+    check("ImagePage", read(await fetch("GET", f"datasets/{view['id']}/images")))
+    check("Upload", read(await fetch("GET", f"uploads/{'ab' * 32}")))
+    check("Error", read(await fetch("GET", f"datasets/{new_id()}")))
 
 
 # -- slow documents ------------------------------------------------------------------------------------------------
