@@ -106,7 +106,12 @@ class Service:
             "time_limit_s": experiment.time_limit_s,
             "owner": owner or experiment.owner,
         }
-        values |= {name: value for name, value in (changes or {}).items() if value is not None}
+        given = {name: value for name, value in (changes or {}).items() if value is not None}
+        if "parameters" in given:
+            # Only what differs is said; null takes a parameter back to the notebook's default.
+            merged = {**values["parameters"], **given["parameters"]}
+            given["parameters"] = {name: value for name, value in merged.items() if value is not None}
+        values |= given
         # Whoever may run it again need not be allowed to name its folder: that was checked the first time.
         trusted = trusted or not changes or {"notebook", "dataset", "parameters"}.isdisjoint(changes)
         return self.submit(SubmitRequest(**values, trusted=trusted))

@@ -70,7 +70,7 @@ class AsyncClient(Base):
         """
         stream = EventStream(id, after)
         attempt = 0
-        while not stream.ended:
+        while True:
             stream.broken()
             call = stream.call
             try:
@@ -81,10 +81,14 @@ class AsyncClient(Base):
                             if (event := stream.feed(line)) is not None:
                                 attempt = 0
                                 yield event
-                        continue
-                    await answer.aread()
+                        # The server was stopped in between: another one goes on.
+                        outcome = httpx.RemoteProtocolError("the stream ended before the experiment")
+                    else:
+                        await answer.aread()
             except httpx.TransportError as error:
                 outcome = error
+            if stream.ended:
+                return
             self._check(call, attempt, outcome)
             await asyncio.sleep(self._pause(attempt, outcome))
             attempt += 1

@@ -65,7 +65,7 @@ class Client(Base):
         """
         stream = EventStream(id, after)
         attempt = 0
-        while not stream.ended:
+        while True:
             stream.broken()
             call = stream.call
             try:
@@ -76,10 +76,14 @@ class Client(Base):
                             if (event := stream.feed(line)) is not None:
                                 attempt = 0
                                 yield event
-                        continue
-                    answer.read()
+                        # The server was stopped in between: another one goes on.
+                        outcome = httpx.RemoteProtocolError("the stream ended before the experiment")
+                    else:
+                        answer.read()
             except httpx.TransportError as error:
                 outcome = error
+            if stream.ended:
+                return
             self._check(call, attempt, outcome)
             time.sleep(self._pause(attempt, outcome))
             attempt += 1

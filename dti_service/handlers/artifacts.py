@@ -246,6 +246,8 @@ class ArtifactHandler(ExperimentFile):
             await self.send_file(path)
             return
         form = self._form()
+        if (await self.quick(self.service.store.get, id)).state in TERMINAL:
+            self.caching = "private, max-age=86400"  # nothing writes into an experiment that has ended
         small = await self.slow(thumbnail, path, directory / "thumbnails", size, form)
         self.set_header("Vary", "Accept")
         await self.send_file(small, filename=f"{path.stem}.{form}")

@@ -160,6 +160,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 class FileHandler(Handler):
     """Base of handlers that answer with the content of a file."""
 
+    caching = "no-cache"  # ask each time whether it is still the version; a subclass knows better where it is final
     _unsatisfied: int | None = None  # the size of a file whose asked-for part lies behind its end
 
     async def send_file(self, path: Path, *, filename: str | None = None, policy: str = SANDBOX) -> None:
@@ -180,7 +181,7 @@ class FileHandler(Handler):
 
     async def _send(self, source: Source, media_type: str) -> None:
         self.answer_type = media_type
-        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Cache-Control", self.caching)
         self.set_header("Etag", source.etag)
         self.set_header("Last-Modified", format_datetime(source.modified, usegmt=True))
         if self._not_modified(source):

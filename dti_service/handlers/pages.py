@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 from pathlib import Path
@@ -41,6 +42,18 @@ def fill(template: str, values: dict[str, str]) -> str:
     )
 
 
+def static_version(folder: Path = WEB / "static") -> str:
+    """A name for the present state of the page's files. It stands in their addresses, and in those of all modules
+    that import each other by relative names, so that a browser may keep them without asking."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return f"v-{digest.hexdigest()[:16]}"
+
+
 class PageHandler(JupyterHandler):
     """/dti/"""
 
@@ -61,7 +74,7 @@ class PageHandler(JupyterHandler):
         values = {
             "base_url": self.base_url,
             "page_url": url_path_join(self.base_url, "dti/"),
-            "static_url": url_path_join(self.base_url, "dti/static/"),
+            "static": f"static/{static_version()}",
             "xsrf_token": self.xsrf_token.decode(),
             "version": __version__,
             "username": str(getattr(self.current_user, "display_name", "") or ""),
@@ -88,6 +101,11 @@ class StaticHandler(FileHandler):
         await self._static(name)
 
     async def _static(self, name: str) -> None:
+        version, _, rest = name.partition("/")
+        if re.fullmatch(r"v-[0-9a-f]{16}", version):
+            name = rest
+            if version == static_version():
+                self.caching = "private, max-age=31536000, immutable"
         await self.send_file(await self.quick(below, WEB / "static", name), policy=POLICY)
 
 

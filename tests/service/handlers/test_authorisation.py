@@ -21,6 +21,7 @@ Make = Callable[..., Experiment]
 
 ID = "019aaf2e-4b1f-7c3a-9f00-3b6f1c2d4e5f"
 EXPERIMENT = r"/dti/api/experiments/([^/]+)"
+CURATION = EXPERIMENT + "/curations/([^/.]+)"
 DATASET = r"/dti/api/datasets/([^/]+)"
 ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
     ("/dti/?", "GET"): ("read", "experiments"),
@@ -47,6 +48,11 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
         for verb in ("GET", "HEAD")
     },
     (EXPERIMENT + "/artifacts", "GET"): ("read", "artifacts"),
+    (EXPERIMENT + "/curations", "GET"): ("read", "artifacts"),
+    (CURATION, "GET"): ("read", "artifacts"),
+    (CURATION, "PUT"): ("write", "artifacts"),
+    (CURATION, "DELETE"): ("write", "artifacts"),
+    (CURATION + r"\.(csv|json|html|zip|jsonld)", "GET"): ("read", "artifacts"),
     ("/dti/api/datasets", "GET"): ("read", "datasets"),
     ("/dti/api/datasets", "POST"): ("write", "datasets"),
     (DATASET, "GET"): ("read", "datasets"),
@@ -83,7 +89,9 @@ def example(pattern: str) -> str:
     """A path that the pattern matches."""
     path = pattern.replace("(.+)", "x").replace("/?", "/").replace("\\.", ".")
     path = path.replace("images/([^/]+)", "images/0").replace("uploads/([^/]+)", "uploads/" + "0" * 64)
-    path = path.replace("([^/]+)", ID)
+    path = (
+        path.replace("([^/]+)", ID).replace("([^/.]+)", "mine").replace("(csv|json|html|zip|jsonld)", "csv")
+    )
     assert re.fullmatch(pattern, path)
     return path.removeprefix("/")
 

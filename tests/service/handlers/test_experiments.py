@@ -202,6 +202,11 @@ async def test_rerun_asks_for_the_same_again(fetch: Fetch, make: Make) -> None:
     assert view["id"] != first.id
     assert view["parameters"] == {"n_prototypes": 9, "mode": "slow"}
     assert view["id"] in response.headers["Location"]
+    other = await fetch(
+        "POST", "experiments", first.id, "rerun", json={"parameters": {"mode": None, "n_prototypes": 2}}
+    )
+    assert read(other)["parameters"]["n_prototypes"] == 2
+    assert read(other)["parameters"].get("mode", "fast") == "fast"
     changed = await fetch("POST", "experiments", first.id, "rerun", json={"name": "second", "priority": 3})
     assert (read(changed)["name"], read(changed)["priority"]) == ("second", 3)
     refused = await fetch("POST", "experiments", first.id, "rerun", json={"notebook": "other"})

@@ -115,13 +115,19 @@ async def test_the_page_and_its_files(fetch: Fetch) -> None:
     assert page.code == 200
     assert page.headers["Content-Type"].startswith("text/html")
     assert page.headers["Content-Security-Policy"] == POLICY
-    names = re.findall(r'(?:href|src)="static/([^"]+)"', page.body.decode())
+    names = re.findall(r'(?:href|src)="static/(v-[0-9a-f]{16})/([^"]+)"', page.body.decode())
     assert names
-    for name in names:
-        response = await fetch("GET", "static", *name.split("/"), root="dti/")
+    for version, name in names:
+        response = await fetch("GET", "static", version, *name.split("/"), root="dti/")
         assert (response.code, response.body) == (200, (WEB / "static" / name).read_bytes())
+        # The address names this very state of the files, so that it may be kept; any other has to be asked for.
+        assert "immutable" in response.headers["Cache-Control"]
         etag = {"If-None-Match": response.headers["ETag"]}
-        assert (await fetch("GET", "static", *name.split("/"), root="dti/", headers=etag)).code == 304
+        assert (
+            await fetch("GET", "static", version, *name.split("/"), root="dti/", headers=etag)
+        ).code == 304
+        other = await fetch("GET", "static", "v-0123456789abcdef", *name.split("/"), root="dti/")
+        assert (other.code, other.headers["Cache-Control"]) == (200, "no-cache")
     script = await fetch("GET", "static", "app.js", root="dti/")
     assert script.headers["Content-Type"].startswith("text/javascript")
 
