@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +17,12 @@ from dti_service.datasets.sources import SOURCES
 from dti_service.datasets.sources.base import THUMBNAIL, Found, Picture, Workshop, strip_suffix, with_suffix
 
 PROBLEMS_SHOWN = 20
+TABLES = (
+    "images.json",
+    "sources.csv",
+    "inputs.json",
+    "labels.csv",
+)  # the last one only where labels came along
 
 
 def combined(problems: list[GuardError]) -> GuardError:
@@ -38,6 +45,10 @@ class Builder:
         self.records: list[ImageRecord] = []
         self.problems: list[GuardError] = []
         self.images_of: dict[str, int] = {}
+        self.labels: dict[str, str] = {}  # by the file's path
+        self._places: list[
+            tuple[str, str]
+        ] = []  # path in its document and in the dataset, of the current document
         self._names = UniqueNames()
         self._bytes = 0
         self._cut_from: dict[tuple[str, str], int] = {}  # how many images a crop's source was found to mean
@@ -67,6 +78,7 @@ class Builder:
     def _document(self, document: Document, prefix: tuple[str, ...]) -> None:
         crops = None if self.request.crops is None else self.request.crops.get(document.uid, {})
         self.shop.wanted = _filter(crops)
+        self.shop.labels, self._places = {}, []
         before = len(self.records)
         try:
             for found in SOURCES[document.type](document, self.shop):
@@ -83,6 +95,16 @@ class Builder:
                 raise
             self._problem(error)
         self.images_of[document.uid] = len(self.records) - before
+        self._label()
+
+    def _label(self) -> None:
+        """Give the labels that came with a document to its images: by path, or by name where that is unambiguous."""
+        count = Counter(place.rsplit("/", 1)[-1] for place, _ in self._places)
+        for place, file in self._places:
+            name = place.rsplit("/", 1)[-1]
+            label = self.shop.labels.get(place) or (self.shop.labels.get(name) if count[name] == 1 else None)
+            if label:
+                self.labels[file] = label
 
     def _problem(self, error: GuardError) -> None:
         self.problems.append(error)
@@ -109,6 +131,7 @@ class Builder:
             name = with_suffix(found.parts[-1], picture.format, rewritten=picture.rewritten)
             path = self._names.take(*prefix, *found.parts[:-1], name)
             self._keep(picture, path, thumbnail, found.name, _source(document, found, picture, None))
+            self._places.append(("/".join(found.parts), str(path)))
         else:
             picture = found.read(None)
             try:
@@ -261,8 +284,9 @@ def clone(source: Path, target: Path) -> None:
     """The files of another dataset under further names: equal content is stored once."""
     for part in ("images", "thumbnails"):
         shutil.copytree(source / part, target / part, copy_function=_link_or_copy)
-    for name in ("images.json", "sources.csv", "inputs.json"):
-        shutil.copyfile(source / name, target / name)
+    for name in TABLES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -147,11 +147,17 @@ class Catalogue:
 
     # -- images ---------------------------------------------------------------------------------------------
 
-    def write_images(self, directory: Path, images: Iterable[ImageRecord]) -> None:
-        """Write images.json and the table of sources that exports carry."""
+    def write_images(
+        self, directory: Path, images: Iterable[ImageRecord], labels: Mapping[str, str] | None = None
+    ) -> None:
+        """Write images.json, the table of sources that exports carry, and labels.csv where labels are known."""
         records = list(images)
         write_json(directory / "images.json", [asdict(record) for record in records])
         (directory / "sources.csv").write_text(sources_csv(records), encoding="utf-8", newline="")
+
+        if labels:
+            text = table(("name", "label"), labels.items())
+            (directory / "labels.csv").write_text(text, encoding="utf-8", newline="")
 
     def images(self, dataset_id: str) -> list[ImageRecord]:
         """The images of a complete dataset, in the order of its documents; empty before it is complete."""
@@ -230,10 +236,17 @@ def source_row(record: ImageRecord) -> dict[str, Any]:
 
 
 def sources_csv(records: Iterable[ImageRecord]) -> str:
+    rows = ((record.file, source_row(record)) for record in records)
+    cells = (
+        (file, *("" if row[name] is None else row[name] for name in SOURCE_COLUMNS)) for file, row in rows
+    )
+    return table(("path", *SOURCE_COLUMNS), cells)
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """The text of a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", *SOURCE_COLUMNS))
-    for record in records:
-        row = source_row(record)
-        writer.writerow((record.file, *("" if row[name] is None else row[name] for name in SOURCE_COLUMNS)))
+    writer.writerow(header)
+    writer.writerows(rows)
     return text.getvalue()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dti_service.datasets.build import Builder, clone, thumbnail_name
+from dti_service.datasets.build import TABLES, Builder, clone, thumbnail_name
 from dti_service.datasets.catalogue import Catalogue, Dataset, State, now, source_row
 from dti_service.datasets.fetch import Fetcher, Kind
 from dti_service.datasets.files import exclusive, read_json, sha256_of, write_json
@@ -166,8 +167,9 @@ class Datasets:
                 facts = {"documents": twin.documents, "counts": twin.counts, "errors": twin.errors}
             else:
                 facts = self._make(request, building, fetcher, progress, stop)
-        for part in ("images", "thumbnails", "images.json", "sources.csv", "inputs.json"):
-            (building / part).replace(directory / part)
+        for part in ("images", "thumbnails", *TABLES):
+            if (building / part).exists():
+                (building / part).replace(directory / part)
         self._sweep(directory)
         # The record says "ready" only now: whoever finds less finds a dataset that is still being made.
         return self.catalogue.update(dataset, state="ready", finished_at=now(), **facts)
@@ -201,7 +203,7 @@ class Datasets:
         for read in shop.inputs:
             if "url" in read and read["kind"] in ("document", "json"):
                 fetcher.release(read["url"])
-        self.catalogue.write_images(building, builder.records)
+        self.catalogue.write_images(building, builder.records, builder.labels)
         write_json(building / "inputs.json", shop.inputs)
         return {
             "documents": [
@@ -366,7 +368,10 @@ class Datasets:
                 self._request(str(path.resolve()), local=True, owner=owner), progress, should_stop
             )
         if experiment_id is not None:
-            self.catalogue.mark_used(dataset.id, experiment_id)
+            try:
+                self.catalogue.mark_used(dataset.id, experiment_id)
+            except FileNotFoundError as error:
+                raise GuardError(text, "the dataset was deleted", "choose another") from error
         return self.resolved(dataset.id)
 
     def resolved(self, dataset_id: str) -> Resolved:
@@ -395,7 +400,7 @@ class Datasets:
         source = self.image_file(dataset_id, number)
         target = self.catalogue.directory(dataset_id) / "thumbnails" / thumbnail_name(number, size)
         if not target.exists():
-            partial = target.with_name(f".{target.name}")
+            partial = target.with_name(f".{uuid.uuid4().hex}-{target.name}")
             limits = self.policy.limits
             try:
                 with Decoder(limits) as decoder:

@@ -28,6 +28,10 @@ def members(
             raise GuardError(
                 subject, f"no images in it{other}", "pack JPEG, PNG, GIF, TIFF or WebP files, or PDFs"
             )
+        for table in archive.tables:
+            raw = _extract(archive, table, shop)
+            shop.read_labels(raw.read_bytes(), (*folder, *table.parts[:-1]))
+            raw.unlink()
         shop.expected += sum(not member.is_pdf for member in archive.members)
         for member in archive.members:
             if member.is_pdf:

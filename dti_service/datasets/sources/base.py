@@ -18,6 +18,7 @@ from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
 from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.isolation import Decoder
 from dti_service.datasets.guard.policy import Policy
+from dti_service.datasets.guard.tables import read_labels
 from dti_service.datasets.request import Document
 
 THUMBNAIL = 128  # pixels
@@ -96,6 +97,7 @@ class Workshop:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     titles: dict[str, str] = field(default_factory=dict)
     expected: int = 0  # images of the documents opened so far
+    labels: dict[str, str] = field(default_factory=dict)  # of the document being read, by path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def new_file(self, suffix: str = "") -> Path:
@@ -144,6 +146,11 @@ class Workshop:
             finally:
                 for _, future in waiting:
                     future.cancel()
+
+    def read_labels(self, data: bytes, folder: tuple[str, ...]) -> None:
+        """Take the labels of a table that lies in `folder` of the document."""
+        for name, label in read_labels(data, self.policy.limits.images).items():
+            self.labels["/".join((*folder, name))] = label
 
     # -- what files hold --------------------------------------------------------------------------------------
 

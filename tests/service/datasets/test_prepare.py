@@ -230,6 +230,57 @@ def test_ids_are_no_paths(datasets: Datasets, dataset_id: str) -> None:
             call(dataset_id)
 
 
+# -- known labels --------------------------------------------------------------------------------------------------
+
+
+def labels(datasets: Datasets, members: dict[str, bytes], make: Any, site: Any) -> list[str] | None:
+    dataset = prepare(datasets, documents(("zip", site.add("/d.zip", make.zip(members)))))
+    path = datasets.catalogue.directory(dataset.id) / "labels.csv"
+    return path.read_text().splitlines()[1:] if path.exists() else None
+
+
+def test_labels_come_along_and_follow_renamed_files(datasets: Datasets, site: Any, make: Any) -> None:
+    from dti_sprites.data.labels import find_labels_file, read_labels
+
+    table = b"file,class\nx/a.png,7\nA.png,8\nx\\b?.png,9\nnone.png,1\n"
+    members = {name: make.image() for name in ("x/a.png", "x/A.png", "x/b?.png", "c.png")}
+    assert labels(datasets, {"labels.csv": table, **members}, make, site) == [
+        "x/A.png,8",
+        "x/a-2.png,7",
+        "x/b_.png,9",
+    ]
+    dataset = datasets.catalogue.all()[0]
+    names = [record.file for record in datasets.catalogue.images(dataset.id)]
+    folder = datasets.catalogue.images_folder(dataset.id)
+    assert read_labels(find_labels_file(folder), names) == ["", "8", "7", "9"]
+
+
+def test_labels_in_a_folder_are_relative_to_it(datasets: Datasets, site: Any, make: Any) -> None:
+    members = {"set/labels.csv": b"name,label\na.png,1\n", "set/a.png": make.image(), "b.png": make.image()}
+    assert labels(datasets, members, make, site) == ["set/a.png,1"]
+
+
+def test_ambiguous_names_get_no_label(datasets: Datasets, site: Any, make: Any) -> None:
+    members = {"labels.csv": b"name,label\na.png,1\n", "1/a.png": make.image(), "2/a.png": make.image()}
+    assert labels(datasets, members, make, site) is None
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"",
+        b"a,b\n1,2\n",
+        b"\xff\xfe",
+        b'name,label\n"open',
+        b"name,label\na.png\n",
+        b"\0" * 100,
+        b"name,label\na.png,\x1b[1m",
+    ],
+)
+def test_tables_that_are_none_are_ignored(datasets: Datasets, site: Any, make: Any, table: bytes) -> None:
+    assert labels(datasets, {"labels.csv": table, "a.png": make.image()}, make, site) is None
+
+
 # -- the dataset of an experiment ----------------------------------------------------------------------------------
 
 

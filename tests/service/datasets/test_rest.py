@@ -50,6 +50,18 @@ async def test_single_images_become_one_dataset(fetch: Fetch, make: Any, jp_base
     assert (page["total"], page["next_cursor"]) == (2, None)
 
 
+async def test_folder_as_it_is_dragged_onto_a_page(fetch: Fetch, make: Any, jobs: DatasetJobs) -> None:
+    form = [
+        ("files", "set/a.png", make.image()),
+        ("files", "set/.DS_Store", b"x"),
+        ("files", "set/labels.csv", b"name,label\na.png,coin\n"),
+    ]
+    view = read(await fetch("POST", "datasets", form=form))
+    assert view["counts"]["images"] == 1
+    table = jobs.catalogue.directory(view["id"]) / "labels.csv"
+    assert table.read_text() == "name,label\nset/a.png,coin\n"
+
+
 async def test_archive_and_images_together(fetch: Fetch, make: Any, data_dir: Path) -> None:
     archive = make.zip({"x/a.png": make.image(), "x/b.png": make.image()})
     form = [
