@@ -6,6 +6,7 @@ import hashlib
 import html
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
@@ -64,6 +65,15 @@ class PageHandler(JupyterHandler):
     def content_security_policy(self) -> str:
         return POLICY
 
+    def lab_url(self) -> str:
+        """Where JupyterLab opens the experiments' folder; "" where it does not run or cannot see it."""
+        extensions = self.serverapp.extension_manager.extensions if self.serverapp is not None else {}
+        root = Path(self.settings.get("server_root_dir", "")).expanduser().resolve()
+        folder = (self.context.settings.data_dir / "experiments").resolve()
+        if "jupyterlab" not in extensions or not folder.is_relative_to(root):
+            return ""
+        return url_path_join(self.base_url, "lab/tree", quote(folder.relative_to(root).as_posix()))
+
     @web.authenticated
     @authorized("read", resource=RESOURCE)
     async def get(self) -> None:
@@ -74,6 +84,7 @@ class PageHandler(JupyterHandler):
         values = {
             "base_url": self.base_url,
             "page_url": url_path_join(self.base_url, "dti/"),
+            "lab_url": self.lab_url(),
             "static": f"static/{static_version()}",
             "xsrf_token": self.xsrf_token.decode(),
             "version": __version__,

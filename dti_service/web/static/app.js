@@ -2,14 +2,18 @@
 
 import { Api } from './lib/api.js';
 import { fill, h, s } from './lib/dom.js';
-import { createI18n, LANGUAGES, preferredLanguage } from './lib/i18n.js';
+import { createI18n, LANGUAGES, loadWords, preferredLanguage } from './lib/i18n.js';
 import { icon } from './lib/icons.js';
 import { createRouter, formatHash } from './lib/router.js';
 import { remembered } from './lib/store.js';
 import { createUi, keyLabel } from './lib/ui.js';
-import { mount as mountExperiment } from './views/experiment.js';
-import { mount as mountExperiments } from './views/experiments.js';
-import { mount as mountStart } from './views/start.js';
+
+// Each view is fetched when its address is first opened.
+const VIEWS = {
+  experiments: () => import('./views/experiments.js'),
+  new: () => import('./views/start.js'),
+  e: () => import('./views/experiment.js'),
+};
 
 const root = document.body;
 const prefs = remembered('dti.preferences', { language: null, theme: 'auto' });
@@ -25,9 +29,9 @@ prefs.subscribe(applyTheme);
 applyTheme();
 
 /** Everything that is in one language; made anew when the language changes. */
-function start() {
+async function start() {
   const language = preferredLanguage(prefs.get().language);
-  const i18n = createI18n(language);
+  const i18n = createI18n(language, await loadWords(language));
   const { t } = i18n;
   document.documentElement.lang = language;
   root.replaceChildren();
@@ -35,6 +39,7 @@ function start() {
   const ui = createUi({ root, i18n, prefs });
   let view = null;
   let place = null;
+  let turn = 0; // counts the views, so that a slow one does not come after a later one
   let pageTitle = '';
 
   /** Text of the tab; views put the state of a run in front. */
@@ -56,8 +61,8 @@ function start() {
   const languageMenu = ui.menuButton({
     label: t('language'),
     iconName: 'globe',
-    items: () => Object.entries(LANGUAGES).map(([code, words]) => ({
-      label: words['language.name'],
+    items: () => Object.entries(LANGUAGES).map(([code, label]) => ({
+      label,
       checked: code === language,
       action: () => {
         prefs.set({ language: code });
@@ -95,7 +100,7 @@ function start() {
     } },
   ]);
 
-  function show(route) {
+  async function show(route) {
     const [first, id] = route.path;
     const name = first === 'e' && id ? `e/${id}` : first === 'new' ? 'new' : 'experiments';
     for (const { match, element } of links) {
@@ -103,16 +108,19 @@ function start() {
       else element.removeAttribute('aria-current');
     }
     if (view?.update && place === name && view.update(route) !== false) return;
+    const again = view !== null;
     view?.dispose?.();
+    view = null;
     fill(main);
     main.className = '';
     place = name;
-    const first_time = view === null;
-    if (name === 'new') view = mountStart(main, context, route);
-    else if (name === 'experiments') view = mountExperiments(main, context, route);
-    else view = mountExperiment(main, context, { id, route });
+    turn += 1;
+    const mine = turn;
+    const { mount } = await VIEWS[name.startsWith('e/') ? 'e' : name]();
+    if (mine !== turn) return;
+    view = mount(main, context, name.startsWith('e/') ? { id, route } : route);
     main.scrollTop = 0;
-    if (!first_time) {
+    if (again) {
       main.focus({ preventScroll: true });
       ui.announce(pageTitle);
     }
@@ -120,6 +128,7 @@ function start() {
 
   router.start();
   return () => {
+    turn += 1;
     view?.dispose?.();
     router.stop();
     endKeys();
@@ -141,8 +150,8 @@ function showKeys(ui) {
   });
 }
 
-let stop = start();
-function restart() {
-  stop();
-  stop = start();
+let running = start();
+async function restart() {
+  (await running)();
+  running = start();
 }

@@ -1,9 +1,14 @@
 // Words, numbers, dates and durations in the reader's language.
 
-import en from '../i18n/en.js';
-import fr from '../i18n/fr.js';
+/** Languages by code, each called by its own name. */
+export const LANGUAGES = { en: 'English', fr: 'Français' };
 
-export const LANGUAGES = { en, fr };
+const FILES = { en: () => import('../i18n/en.js'), fr: () => import('../i18n/fr.js') };
+
+/** The words of a language; only the file of the one that is read is fetched. */
+export async function loadWords(language) {
+  return (await (FILES[language] ?? FILES.en)()).default;
+}
 
 /** The language to begin with: the one chosen before, else the browser's when it is known, else English. */
 export function preferredLanguage(chosen, languages = globalThis.navigator?.languages ?? []) {
@@ -15,11 +20,10 @@ export function preferredLanguage(chosen, languages = globalThis.navigator?.lang
 }
 
 /**
- * t(key, {n, name}) replaces {name} and picks one/other by n. A key that a language lacks falls back to English,
- * and a key that English lacks shows itself, which the tests refuse.
+ * `words`: what `loadWords` gave. t(key, {n, name}) replaces {name} and picks one/other by n; a key without words
+ * shows itself. Both languages have the same keys, which the tests see to.
  */
-export function createI18n(language = 'en', locales = globalThis.navigator?.languages ?? []) {
-  const words = LANGUAGES[language] ?? en;
+export function createI18n(language, words, locales = globalThis.navigator?.languages ?? []) {
   // Numbers and dates as in the reader's own country where it is known: 3 Mar or Mar 3.
   const locale = locales.find((tag) => tag.startsWith(`${language}-`)) ?? { en: 'en-GB' }[language] ?? language;
   const plural = new Intl.PluralRules(language);
@@ -36,7 +40,7 @@ export function createI18n(language = 'en', locales = globalThis.navigator?.lang
   }
 
   function t(key, params = {}) {
-    let entry = words[key] ?? en[key] ?? key;
+    let entry = words[key] ?? key;
     if (typeof entry === 'object') entry = entry[plural.select(params.n ?? 0)] ?? entry.other;
     return entry.replace(/\{(\w+)\}/g, (whole, name) => {
       const value = params[name];

@@ -2,7 +2,6 @@
 
 import { fill, h } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
-import { aboutPanel } from './about.js';
 import { describe } from './words.js';
 
 const HISTORY_SHOWN = 200;
@@ -23,7 +22,10 @@ export class Dock {
     if (tab === null) return;
     this.body = h('div.dock-body');
     fill(this.element, h('header.dock-head', null, h('h2', null, t(`dock.${tab}`)), view.ui.iconButton(t('close'), 'close', () => view.toggleDock(tab, false))), this.body);
-    if (tab === 'about') aboutPanel(this.body, view);
+    if (tab === 'about') {
+      const { body } = this;
+      import('./about.js').then(({ aboutPanel }) => aboutPanel(body, view)).catch((error) => view.ui.failure(error));
+    }
     this.draw();
   }
 

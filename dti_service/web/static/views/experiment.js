@@ -5,8 +5,6 @@ import { disposer, fill, h } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { Result } from '../logic/table.js';
 import { ResultView } from './result.js';
-import { RunView } from './run.js';
-import { mountSheet } from './sheet.js';
 
 const TABLE = 'results/cluster_by_path.csv';
 
@@ -45,10 +43,12 @@ export function mount(element, context, { id, route }) {
 
   async function show(record, text) {
     if (text) await showResult(record, text);
-    else showRun(record);
+    else await showRun(record);
   }
 
-  function showRun(record) {
+  async function showRun(record) {
+    const { RunView } = await import('./run.js');
+    if (gone) return;
     inner?.dispose();
     fill(element);
     element.className = '';
@@ -85,11 +85,12 @@ export function mount(element, context, { id, route }) {
     fill(element);
     title(record.name || t('unnamed'));
     if (place.path[2] === 'sheet') {
+      const { mountSheet } = await import('./sheet.js');
       inner = mountSheet(element, { ui, source, result, record, variant: variant ? place.query.v : null, document: variant?.document ?? null });
       return;
     }
     const view = new ResultView(element, {
-      ui, source, result, record, author, masked, linked: result.header.includes('document'),
+      ui, source, result, record, author, masked, lab: document.querySelector('meta[name="dti-lab"]')?.content ?? '', linked: DATASET_ID.test(record.dataset ?? ''),
       originals: originals(api, record, result),
       onRename: (name) => api.patch(id, { name }).then((now) => {
         title(now.name);
@@ -146,26 +147,27 @@ async function isMasked(source, record) {
 
 const DATASET_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** Where the images themselves lie, when the run read a dataset of this server: (row) -> Promise of an address. */
+/**
+ * What the dataset of this server knows of an image: (row) -> Promise of {address, source, width, height} or null.
+ * Null altogether when the run did not read a dataset of this server.
+ */
 function originals(api, record, result) {
-  if (!DATASET_ID.test(record.dataset ?? '')) return null;
+  const dataset = record.dataset ?? record.parameters?.dataset ?? '';
+  if (!DATASET_ID.test(dataset)) return null;
   let known = null;
-  const places = async () => {
+  const read = async () => {
     const found = new Map();
     let cursor = null;
     do {
-      const page = await api.get(`datasets/${record.dataset}/images`, { limit: 1000, cursor });
-      page.items.forEach((item, at) => {
-        const number = item.n ?? item.index ?? found.size + at;
-        for (const key of [item.file, item.path, item.name]) if (key) found.set(key, number);
-      });
+      const page = await api.get(`datasets/${dataset}/images`, { limit: 1000, cursor });
+      for (const item of page.items) found.set(item.file, item);
       cursor = page.next_cursor;
     } while (cursor);
     return found;
   };
   return async (row) => {
-    known ??= places();
-    const number = (await known).get(result.names[row]);
-    return number === undefined ? null : api.url(`datasets/${record.dataset}/images/${number}`);
+    known ??= read();
+    const item = (await known).get(result.names[row]);
+    return item ? { ...item, address: api.url(`datasets/${dataset}/images/${item.n}`) } : null;
   };
 }

@@ -8,6 +8,7 @@ import { openSimilar } from './similar.js';
 
 const LAYOUTS = ['beside', 'single', 'overlay', 'difference'];
 const MOST_ZOOM = 40;
+const SHOWABLE = /^(PNG|JPEG|GIF|WEBP|BMP)$/i; // formats that browsers draw; others are shown as the network saw them
 
 /**
  * Open the viewer over a ResultView. Options: layout, onShow(row), onClose(row, {quiet}), order (rows to walk through;
@@ -137,8 +138,9 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       const figure = pane(t('image.raw'), pictures.image(row, 'raw'), { kind: 'raw' });
       const mine = row;
       // The original file, where it is at hand, takes the place of what the network saw.
-      pictures.originals?.(row).then((address) => {
-        if (!address || row !== mine || !figure.isConnected) return;
+      pictures.originals?.(row).then((found) => {
+        if (!found || row !== mine || !figure.isConnected || !SHOWABLE.test(found.format ?? '')) return;
+        const { address } = found;
         const image = figure.querySelector('img');
         image.onerror = () => pictures.load(image, pictures.image(mine, 'raw'));
         image.src = address;

@@ -12,19 +12,24 @@ import { sectionsWithin, tilesInRect } from '../logic/layout.js';
 import { CLUSTER_ORDERS, doubtfulQueue, IMAGE_ORDERS } from '../logic/order.js';
 import { Selection } from '../logic/selection.js';
 import { folderOf } from '../logic/table.js';
-import { chooseCluster, mergeDialog, splitDialog } from './choose.js';
-import { compareDialog } from './compare.js';
 import { Dock } from './dock.js';
 import { exportMenu } from './export.js';
-import { openImageViewer } from './image.js';
-import { prototypeDialog } from './prototype.js';
 import { Rail } from './rail.js';
-import { openReview } from './review.js';
-import { openSimilar } from './similar.js';
 import { ClusterView } from './tiles.js';
 import { describe } from './words.js';
 
 const MOST_BESIDE = 4;
+
+// What is not needed for the first pictures is fetched after them.
+const later = {
+  choose: () => import('./choose.js'),
+  compare: () => import('./compare.js'),
+  image: () => import('./image.js'),
+  prototype: () => import('./prototype.js'),
+  review: () => import('./review.js'),
+  similar: () => import('./similar.js'),
+  about: () => import('./about.js'),
+};
 
 /**
  * `element` is filled with the result. Options: ui, source (ExperimentSource), result (Result), record (the
@@ -63,6 +68,7 @@ export class ResultView {
     this.session.list().catch((error) => this.ui.failure(error));
     // Distances to all prototypes are read when the first pictures are up, so that doubt is quick when asked for.
     const idle = globalThis.requestIdleCallback ?? ((fn) => setTimeout(fn, 200));
+    idle(() => Object.values(later).forEach((load) => load().catch(() => {})));
     let row = 0;
     const read = () => {
       const end = Math.min(this.result.n, row + 400);
@@ -233,7 +239,7 @@ export class ResultView {
       { keys: ['-'], label: t('keys.smaller'), run: () => this.resize(-12) },
       { keys: ['mod+z'], label: t('keys.undo'), run: () => this.undo() },
       { keys: ['mod+y', 'mod+shift+z'], label: t('keys.redo'), run: () => this.redo() },
-      { keys: ['f'], label: t('keys.similar'), when: () => focused() !== null && either(), run: () => openSimilar(this, focused()) },
+      { keys: ['f'], label: t('keys.similar'), when: () => focused() !== null && either(), run: async () => (await later.similar()).openSimilar(this, focused()) },
     ], () => this.element));
   }
 
@@ -446,11 +452,13 @@ export class ResultView {
     }
   }
 
-  openImage(row, options = {}) {
+  async openImage(row, options = {}) {
     if (this.imageViewer) {
       this.imageViewer.show(row);
       return;
     }
+    const { openImageViewer } = await later.image();
+    if (this.gone || this.imageViewer) return;
     if (options.push !== false) this.place({ image: this.result.ids[row], push: true });
     this.imageViewer = openImageViewer(this, row, {
       ...options,
@@ -584,11 +592,13 @@ export class ResultView {
     const rows = this.handRows();
     if (!rows.length) return;
     const ids = new Set(rows.map((row) => this.curation.place[row]));
+    const { chooseCluster } = await later.choose();
     const target = await chooseCluster(this, { title: this.ui.t('move.title', { n: rows.length }), rows, without: ids.size === 1 ? [...ids] : [] });
     if (target) this.moveTo(rows, target);
   }
 
   async moveDialogFor(row) {
+    const { chooseCluster } = await later.choose();
     const target = await chooseCluster(this, { title: this.ui.t('move.title', { n: 1 }), rows: [row], without: [this.curation.place[row]] });
     if (target) this.moveTo([row], target);
   }
@@ -629,6 +639,7 @@ export class ResultView {
   }
 
   async merge(id) {
+    const { mergeDialog } = await later.choose();
     const chosen = await mergeDialog(this, id);
     if (!chosen) return;
     this.act((curation) => curation.merge(chosen.from, chosen.into, { name: chosen.name }));
@@ -641,6 +652,7 @@ export class ResultView {
       this.ui.toast(this.ui.t('split.small'));
       return;
     }
+    const { splitDialog } = await later.choose();
     const answer = await splitDialog(this, id, chosen);
     if (!answer) return;
     this.act((curation) => curation.split(id, answer.rows, answer.name));
@@ -660,7 +672,7 @@ export class ResultView {
     if (act === 'merge') await this.merge(id);
     else if (act === 'beside') this.toggleBeside(id);
     else if (act === 'unbeside') this.toggleBeside(id);
-    else if (act === 'prototype') prototypeDialog(this, id);
+    else if (act === 'prototype') (await later.prototype()).prototypeDialog(this, id);
     else if (act === 'state') {
       ui.menu(button, STATES.map((state) => ({ label: t(`cluster.state.${state}`), checked: this.curation.cluster(id).state === state, action: () => this.setState(id, state) })), { label: t('cluster.state') });
     } else if (act === 'menu') {
@@ -712,7 +724,8 @@ export class ResultView {
     else this.act((curation) => curation.removeEmpty());
   }
 
-  review() {
+  async review() {
+    const { openReview } = await later.review();
     const rows = doubtfulQueue(this.curation, 50).filter((row) => !this.curation.image(row).reviewed);
     openReview(this, rows);
   }
@@ -760,7 +773,7 @@ export class ResultView {
       '-',
       { label: t('variant.copy'), icon: 'add', action: () => this.copyVariant() },
       session.name !== null && { label: t('variant.edit'), icon: 'pencil', action: () => this.editVariant() },
-      { label: t('variant.compare'), icon: 'compare', disabled: session.variants.length === 0, action: () => compareDialog(this) },
+      { label: t('variant.compare'), icon: 'compare', disabled: session.variants.length === 0, action: async () => (await later.compare()).compareDialog(this) },
       { label: t('empty.remove'), icon: 'trash', action: () => this.removeEmpty() },
       session.name !== null && { label: t('variant.delete'), icon: 'trash', tone: 'bad', action: () => this.deleteVariant() },
     ];
