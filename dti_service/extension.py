@@ -33,19 +33,19 @@ class _FromEnvironment(TraitType[Any, Any]):
         return obj.from_environment(self.name)
 
 
-class _Text(_FromEnvironment, Unicode):
+class Text(_FromEnvironment, Unicode):
     pass
 
 
-class _Texts(_FromEnvironment, List):
+class TextList(_FromEnvironment, List):
     pass
 
 
-class _Whole(_FromEnvironment, Int):
+class WholeNumber(_FromEnvironment, Int):
     pass
 
 
-class _Number(_FromEnvironment, Float):
+class Number(_FromEnvironment, Float):
     pass
 
 
@@ -58,49 +58,49 @@ class DTIServiceApp(ExtensionApp):
     extension_url = "/dti/"
     load_other_extensions = False  # started by itself: this service alone; JupyterLab loads it beside its own
 
-    data_dir = _Text(
+    data_dir = Text(
         help="Directory of experiments, datasets and the index. Default: DTI_DATA_DIR, else ./data."
     ).tag(config=True)
-    redis_url = _Text(
+    redis_url = Text(
         help="Redis for running on many machines, e.g. redis://host:6379/0; empty: the local dispatcher, which needs"
         " no server. Default: DTI_REDIS_URL."
     ).tag(config=True)
-    devices = _Text(
+    devices = Text(
         help='Devices that run experiments: "auto" (every CUDA device, else one CPU slot) or a list such as'
         " cuda:0,cuda:1 or cpu. Default: DTI_DEVICES, else auto."
     ).tag(config=True)
-    time_limit = _Text(
+    time_limit = Text(
         help="Longest time of one run, e.g. 90m, 24h, 2d. Default: DTI_TIME_LIMIT, else 24h."
     ).tag(config=True)
-    installed_demos = _Texts(
+    installed_demos = TextList(
         Unicode(),
         help="Python packages that provide further notebooks. Default: DTI_INSTALLED_DEMOS, comma separated.",
     ).tag(config=True)
-    public_url = _Text(
+    public_url = Text(
         help="The address under which browsers and fronts reach this server, with its base URL; links in callbacks are"
         " made from it. Empty: as each request came. Default: DTI_PUBLIC_URL."
     ).tag(config=True)
-    allow_hosts = _Texts(
+    allow_hosts = TextList(
         Unicode(),
         help="Hosts (host, host:port or network) that dataset and notification addresses may name besides public ones."
         " Default: DTI_ALLOW_HOSTS, comma separated.",
     ).tag(config=True)
-    dataset_roots = _Texts(
+    dataset_roots = TextList(
         Unicode(),
         help="Folders of images that REST clients may name as a dataset. Default: DTI_DATASET_ROOTS, comma separated.",
     ).tag(config=True)
-    max_upload_mb = _Whole(
+    max_upload_mb = WholeNumber(
         min=1, help="Largest upload in megabytes. Default: DTI_MAX_UPLOAD_MB, else 2048."
     ).tag(config=True)
-    retention_days = _Number(
+    retention_days = Number(
         min=0.0,
         help="Days after which finished experiments that are not marked to be kept are removed; 0: never."
         " Default: DTI_RETENTION_DAYS.",
     ).tag(config=True)
-    max_attempts = _Whole(
+    max_attempts = WholeNumber(
         min=1, help="How often a run is started again after a crash. Default: DTI_MAX_ATTEMPTS, else 3."
     ).tag(config=True)
-    notify_secret = _Text(
+    notify_secret = Text(
         help="Secret with which callbacks are signed (header X-DTI-Signature); empty: not signed."
         " Default: DTI_NOTIFY_SECRET."
     ).tag(config=True)
