@@ -105,7 +105,7 @@ def build_requests(arguments: argparse.Namespace, backend: Backend, *, sweep: bo
         chosen = dict(zip(choices, combination))
         values, errors = coerce_text(schema, chosen)
         parameters = {**given, **values}
-        errors = errors or validate(schema, parameters)[1]
+        errors = [*errors, *validate(schema, parameters)[1]]
         problems += [error for error in errors if error not in problems]
         label = ", ".join(f"{name}={value}" for name, value in chosen.items() if len(choices[name]) > 1)
         requests.append(

@@ -1,0 +1,163 @@
+"""The `dti` command as people and scripts use it: real processes, real supervisors and kernels, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+MakeNotebook = Callable[..., Path]
+Dti = Callable[..., subprocess.CompletedProcess[str]]
+
+PARAMETERS = "n: int = 3  # how many [1, 9]\nfactor: float = 1.0\nexperiment_dir: str | None = None"
+WORK = """
+from dti_service.run import current_run
+run = current_run(experiment_dir)
+print("working on", n)
+run.progress(1, 2, unit="steps", phase="half")
+run.finish({"product": n * factor})
+"""
+SLEEP = """
+import time
+from dti_service.run import current_run
+run = current_run(experiment_dir)
+print("asleep", flush=True)
+for step in range(600):
+    if run.should_stop():
+        break
+    run.progress(step, 600)
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DTI_")}
+    return kept | {"DTI_DATA_DIR": str(tmp_path / "data"), "DTI_DEVICES": "cpu"}
+
+
+@pytest.fixture
+def dti(environment: dict[str, str], tmp_path: Path) -> Dti:
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dti_service", *map(str, arguments)]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
+        )
+
+    return call
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def view(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert result.stdout, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_run_executes_in_the_foreground_and_reports(
+    dti: Dti, make_notebook: MakeNotebook, tmp_path: Path
+) -> None:
+    notebook = make_notebook(PARAMETERS, WORK)
+    result = dti("run", notebook, "-p", "n", "4", "-p", "factor", "2", "--name", "Four", "--json")
+    assert result.returncode == 0, result.stderr
+    experiment = view(result)
+    assert (experiment["state"], experiment["name"], experiment["metrics"]) == (
+        "succeeded",
+        "Four",
+        {"product": 8.0},
+    )
+    id = experiment["id"]
+    assert "working on 4" in dti("logs", id).stdout
+    assert dti("list").stdout.count("\n") == 2
+    assert "succeeded" in dti("status", id).stdout
+    target = tmp_path / "out.zip"
+    assert dti("export", id, "--to", target).returncode == 0
+    names = zipfile.ZipFile(target).namelist()
+    assert {f"{id}/experiment.json", f"{id}/notebook.ipynb", f"{id}/results/metrics.json"} <= set(names)
+
+
+def test_bad_input_names_every_problem_and_leaves_nothing(dti: Dti, make_notebook: MakeNotebook) -> None:
+    result = dti(
+        "submit", make_notebook(PARAMETERS, WORK), "-p", "n", "50", "-p", "m", "1", "-p", "factor", "x"
+    )
+    assert result.returncode == 2
+    for name in ("n:", "m:", "factor:"):
+        assert name in result.stderr
+    assert "Traceback" not in result.stderr
+    assert view(dti("list", "--json"))["total"] == 0
+    assert dti("submit", "no_such_notebook").returncode == 2
+    assert dti("status", "0" * 36).returncode == 2
+
+
+def test_a_failing_notebook_is_said_with_its_cell(dti: Dti, make_notebook: MakeNotebook) -> None:
+    result = dti("run", make_notebook(PARAMETERS, "raise ValueError('not like this')"), "--json")
+    assert result.returncode == 1
+    error = view(result)["error"]
+    assert isinstance(error, dict)
+    assert error["kind"] == "user_error"
+    assert "not like this" in error["message"]
+    assert error["cell"] is not None
+
+
+def test_interrupting_the_foreground_cancels(
+    dti: Dti, environment: dict[str, str], make_notebook: MakeNotebook
+) -> None:
+    command = [sys.executable, "-m", "dti_service", "run", str(make_notebook(PARAMETERS, SLEEP)), "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as run:
+
+        def asleep() -> bool:
+            items = view(dti("list", "--json"))["items"]
+            return bool(items) and "asleep" in dti("logs", items[0]["id"]).stdout  # type: ignore[index]
+
+        wait_for(asleep)
+        run.send_signal(signal.SIGINT)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert json.loads(output)["state"] == "cancelled"
+
+
+def test_a_worker_serves_the_queue_until_it_is_empty(dti: Dti, make_notebook: MakeNotebook) -> None:
+    notebook = make_notebook(PARAMETERS, WORK)
+    swept = dti("sweep", notebook, "-p", "n", "1,2", "--json")
+    ids = [item["id"] for item in json.loads(swept.stdout)]
+    assert len(ids) == 2
+    assert dti("cancel", ids[1]).returncode == 0
+    assert dti("worker", "--burst").returncode == 0
+    assert [view(dti("status", id, "--json"))["state"] for id in ids] == ["succeeded", "cancelled"]
+    again = dti("rerun", ids[0]).stdout.strip()
+    assert view(dti("status", again, "--json"))["parameters"] == {"n": 1}
+
+
+def test_doctor_reindex_and_cleanup(dti: Dti) -> None:
+    checks = {check["name"]: check for check in json.loads(dti("doctor", "--json").stdout)}
+    assert checks["data directory"]["ok"]
+    assert checks["kernel"]["ok"]
+    assert view(dti("reindex", "--json"))["experiments"] == 0
+    assert view(dti("cleanup", "--older-than", "30d", "--dry-run", "--json"))["experiments"] == []
+    assert dti("cleanup", "--older-than", "some time").returncode == 2
+
+
+def test_help_is_quick_to_load(environment: dict[str, str]) -> None:
+    code = (
+        "import sys; from dti_service.cli.parser import build_parser; build_parser()\n"
+        "print([name for name in ('torch', 'tornado') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert result.stdout.strip() == "[]"
