@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 SCHEMA_VERSION = 1
 
@@ -76,11 +77,31 @@ class Experiment:
             raise ValueError(f"a record of format {version!r}; this version reads format {SCHEMA_VERSION}")
         if values.get("state") not in TRANSITIONS:
             raise ValueError(f"unknown state {values.get('state')!r}")
-        known = {item.name for item in dataclasses.fields(cls)}
+        known = {name: value for name, value in values.items() if name in _FIELDS}
+        wrong = [name for name, value in known.items() if not _fits(value, _FIELDS[name])]
+        if wrong:
+            raise ValueError(f"not an experiment record: {', '.join(wrong)} of the wrong type")
         try:
-            return cls(**{name: value for name, value in values.items() if name in known})
+            return cls(**known)
         except TypeError as error:
             raise ValueError(f"not an experiment record: {error}") from None
+
+
+def _fits(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+def _types(annotation: Any) -> tuple[type, ...]:
+    """The classes that a field of this annotation may hold; JSON knows no tuples, and whole numbers are floats too."""
+    if get_origin(annotation) in (UnionType, Union):
+        return tuple(type_ for part in get_args(annotation) for type_ in _types(part))
+    if get_origin(annotation) is Literal:
+        return (str,)
+    class_ = get_origin(annotation) or annotation
+    return (int, float) if class_ is float else (class_,)
+
+
+_FIELDS = {name: _types(annotation) for name, annotation in get_type_hints(Experiment).items()}
 
 
 def transition(experiment: Experiment, state: State, *, now: str | None = None, **changes: Any) -> Experiment:

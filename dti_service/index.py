@@ -1,275 +1,267 @@
 """The index of experiments: an SQLite file that can be thrown away and is rebuilt from the directories.
 
-Other processes change the disk too. `refresh` finds their changes by looking at times of change: of the folder of
+Whoever changes an experiment through the store also updates the index. Changes by others (a notebook run by hand,
+another machine, a person with `cp`) are found by `refresh`, which looks at times of change: of the folder of
 experiments for new and deleted ones, and of the records that have not ended, which are few.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import logging
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dti_service.errors import BadRequest
+from dti_service.errors import ServiceError
 from dti_service.experiment import Experiment
+from dti_service.ids import is_id
+from dti_service.index_file import IndexFile, on_network
+from dti_service.index_rows import (
+    FORMAT,
+    INSERT_RECORD,
+    INSERT_ROW,
+    SCHEMA,
+    Page,
+    Query,
+    encode_cursor,
+    row,
+    select,
+)
 
 if TYPE_CHECKING:
     from dti_service.store import Store
 
+__all__ = ["Index", "Page", "Query"]
+
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS experiments (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, notebook TEXT NOT NULL, owner TEXT NOT NULL,
-    created_at TEXT NOT NULL, finished_at TEXT NOT NULL, priority INTEGER NOT NULL, key TEXT, search TEXT NOT NULL,
-    stamp TEXT NOT NULL, ended INTEGER NOT NULL, record TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_created ON experiments (created_at, id);
-CREATE INDEX IF NOT EXISTS by_name ON experiments (name, id);
-CREATE INDEX IF NOT EXISTS by_state ON experiments (state, created_at, id);
-CREATE INDEX IF NOT EXISTS by_finished ON experiments (finished_at, id);
-CREATE INDEX IF NOT EXISTS by_key ON experiments (key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS open ON experiments (id) WHERE ended = 0;
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
-SORTS = {"created_at": "created_at", "name": "name", "state": "state", "finished_at": "finished_at"}
-
-
-@dataclass(frozen=True)
-class Query:
-    """Which experiments, in which order; `sort` is a key of SORTS, with "-" in front for descending."""
-
-    limit: int = 50
-    cursor: str | None = None
-    sort: str = "-created_at"
-    state: str | None = None  # or several, separated by commas
-    notebook: str | None = None
-    q: str | None = None  # text in name, id, tags, notebook or owner
-
-
-@dataclass(frozen=True)
-class Page:
-    items: list[Experiment]
-    next_cursor: str | None
-    total: int
+CHUNK = 500  # experiments read into the index at a time
+# With more to look at than this, it is done beside the requests that ask for it, and for a tenth of the time at most.
+MUCH = 10_000  # names of directories, of which a record to look at counts as many as it costs
+RECORD_COST = 10
+SHARE = 0.1
+# A folder may change again without another time of change, for as long as the clock of its file system is coarse.
+COARSE_NS, COARSE_NETWORK_NS = 50_000_000, 3_000_000_000
 
 
 class Index:
     """Rows of experiments by id. All methods may be called from any thread."""
 
     def __init__(self, path: Path, store: Store) -> None:
-        self.path = path
         self.store = store
-        self._guard = threading.RLock()
+        self._file = IndexFile(path, SCHEMA, FORMAT)
+        self._coarse_ns = COARSE_NETWORK_NS if on_network(store.root) else COARSE_NS
+        self._catching_up = threading.Lock()
+        self._generation = 0
+        self._names: set[str] | None = None  # all entries of the folder, as of the last look
         self._folder_stamp: int | None = None
-        self._connection = self._open()
+        self._unreadable: dict[str, str] = {}  # id -> stamp of what could not be read
+        self._effort = 0
+        self._next_at = 0.0
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None)
-        try:
-            if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, FORMAT):
-                raise sqlite3.DatabaseError("another format")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(SCHEMA)
-            connection.execute(f"PRAGMA user_version={FORMAT}")
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise
-            log.warning("The index %s cannot be used (%s) and is built anew", self.path, error)
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            return self._open()
-        return connection
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     def close(self) -> None:
-        with self._guard:
-            self._connection.close()
-
-    # Writing
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._guard:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def put(self, experiment: Experiment) -> None:
-        self._put([(experiment, self._stamp(experiment.id))])
-
-    def _put(self, items: Iterable[tuple[Experiment, str]]) -> None:
-        with self._transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO experiments VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                [_row(experiment, stamp) for experiment, stamp in items],
-            )
-
-    def remove(self, id: str) -> None:
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM experiments WHERE id = ?", (id,))
+        self._file.close()
 
     # Keeping up with the disk
 
-    def refresh(self) -> None:
-        """Take up what other processes changed on the disk."""
-        with self._guard:
-            folder_stamp = self.store.root.stat().st_mtime_ns
-            if folder_stamp != self._folder_stamp:
-                self._compare_folders()
-                # Taken before the listing: what arrives during it is found the next time.
-                self._folder_stamp = folder_stamp
-            known = self._connection.execute("SELECT id, stamp FROM experiments WHERE ended = 0").fetchall()
-            self._load(id for id, stamp in known if stamp != self._stamp(id))
+    def update(self, id: str) -> None:
+        """Take up the present state of one experiment. Never fails: a later refresh makes up for it."""
+        try:
+            self._load([id])
+        except (ServiceError, sqlite3.Error, OSError) as error:
+            log.warning("The index misses a change of experiment %s for now: %s", id, error)
 
-    def rebuild(self) -> dict[str, Any]:
-        """Forget everything and read every directory; returns {experiments, skipped: [{path, reason}]}."""
-        with self._guard:
-            with self._transaction() as connection:
-                connection.execute("DELETE FROM experiments")
-            folder_stamp = self.store.root.stat().st_mtime_ns
-            skipped = self._load(self.store.ids())
-            self._folder_stamp = folder_stamp
-            count = self._connection.execute("SELECT COUNT(*) FROM experiments").fetchone()[0]
-        return {"experiments": count, "skipped": skipped}
+    def refresh(self, *, wait: bool = False) -> None:
+        """Take up what other processes changed on the disk.
+
+        With very many experiments that goes on in a thread, and this returns at once unless `wait` is set.
+        """
+        self._file.follow()
+        if wait or self._names is None or self._effort <= MUCH:
+            with self._catching_up:
+                self._catch_up()
+        elif time.monotonic() >= self._next_at and self._catching_up.acquire(blocking=False):
+            threading.Thread(target=self._catch_up_in_thread, name="dti-index", daemon=True).start()
+
+    def _catch_up_in_thread(self) -> None:
+        try:
+            self._catch_up()
+        except Exception as error:
+            log.warning("The index could not be brought up to date: %s", error)
+        finally:
+            self._catching_up.release()
+
+    def _catch_up(self) -> None:
+        began = time.monotonic()
+        try:
+            self._compare_folders()
+            known = self._file.read("SELECT id, stamp FROM experiments WHERE settled = 0")
+            known += list(self._unreadable.items())
+            self._load(id for id, stamp in known if stamp != self._stamp(id))
+            self._effort = len(self._names or ()) + RECORD_COST * len(known)
+        finally:
+            now = time.monotonic()
+            self._next_at = now + (now - began) / SHARE
 
     def _compare_folders(self) -> None:
-        on_disk = set(self.store.ids())
-        known = {id for (id,) in self._connection.execute("SELECT id FROM experiments")}
-        for id in known - on_disk:
-            self.remove(id)
-        self._load(on_disk - known)
+        before = self._names if self._generation == self._file.generation else None
+        folder_stamp = os.stat(self.store.root).st_mtime_ns
+        if before is not None and folder_stamp == self._folder_stamp:
+            return
+        looked_at = time.time_ns()
+        names = set(os.listdir(self.store.root))
+        if before is None:
+            before = {id for (id,) in self._file.read("SELECT id FROM experiments")}
+            self._unreadable = {}
+        gone = [name for name in before - names if is_id(name)]
+        self._remove(gone)
+        self._load(name for name in names - before if is_id(name))
+        self._names = names
+        self._generation = self._file.generation
+        self._folder_stamp = folder_stamp if looked_at - folder_stamp > self._coarse_ns else None
+
+    def rebuild(self) -> dict[str, Any]:
+        """Read every directory again; returns {experiments, skipped: [{path, reason}]}."""
+        with self._catching_up:
+            self._file.follow()
+            names = set(os.listdir(self.store.root))
+            known = {id for (id,) in self._file.read("SELECT id FROM experiments")}
+            self._remove(known - names)
+            skipped = self._load(sorted(filter(is_id, names)))
+            for name in sorted(names):
+                if not is_id(name) and not name.startswith("."):
+                    path = str(self.store.root / name)
+                    skipped.append({"path": path, "reason": "its name is not the id of an experiment"})
+            self._names, self._folder_stamp, self._generation = names, None, self._file.generation
+        count = self._file.read("SELECT COUNT(*) FROM experiments")[0][0]
+        return {"experiments": count, "skipped": skipped}
+
+    def others(self) -> list[str]:
+        """Names in the folder of experiments that are no ids."""
+        self.refresh(wait=True)
+        return [name for name in self._names or () if not is_id(name)]
 
     def _load(self, ids: Iterable[str]) -> list[dict[str, str]]:
-        """Read these records into the index; returns what could not be read."""
-        found, skipped = [], []
-        for id in ids:
-            stamp = self._stamp(id)
-            try:
-                found.append((self.store.get(id), stamp))
-            except KeyError:
-                self.remove(id)
-            except (ValueError, OSError) as error:
-                log.warning("Experiment directory %s is left out: %s", id, error)
-                skipped.append({"path": str(self.store.root / id), "reason": str(error)})
-        if found:
+        """Read these records into the index; returns what could not be read, as {path, reason}."""
+        skipped = []
+        for chunk in _chunks(ids, CHUNK):
+            found: list[tuple[Experiment, bool, str]] = []
+            for id in chunk:
+                # Taken first: if the record changes while it is read, the stamp tells.
+                stamp = self._stamp(id)
+                try:
+                    experiment = self.store.get(id)
+                    found.append((experiment, self.store.cancel_requested(id), stamp))
+                    self._unreadable.pop(id, None)
+                except (KeyError, ValueError, OSError) as error:
+                    if not (self.store.root / id).is_dir():
+                        self._unreadable.pop(id, None)
+                        self._remove([id])
+                        continue
+                    reason = "it has no experiment.json" if isinstance(error, KeyError) else str(error)
+                    log.warning("The experiment directory %s is left out: %s", self.store.root / id, reason)
+                    skipped.append({"path": str(self.store.root / id), "reason": reason})
+                    self._unreadable[id] = stamp
+                    self._remove([id])
             self._put(found)
         return skipped
 
+    def _put(self, items: list[tuple[Experiment, bool, str]]) -> None:
+        if not items:
+            return
+
+        def insert(connection: sqlite3.Connection) -> None:
+            for experiment, cancelling, stamp in items:
+                shown = "cancelling" if cancelling and experiment.state == "running" else experiment.state
+                # Somebody may have changed it, and the index, since it was read: then it is looked at again.
+                settled = experiment.ended and stamp == self._stamp(experiment.id)
+                connection.execute(INSERT_ROW, row(experiment, shown, stamp, settled))
+                connection.execute(INSERT_RECORD, (experiment.id, json.dumps(experiment.to_dict())))
+
+        self._file.write(insert)
+
+    def remove(self, id: str) -> None:
+        """Forget a deleted experiment. Never fails."""
+        try:
+            self._remove([id])
+        except (ServiceError, sqlite3.Error) as error:
+            log.warning("The index still holds experiment %s: %s", id, error)
+
+    def _remove(self, ids: Iterable[str]) -> None:
+        rows = [(id,) for id in ids]
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM experiments WHERE id = ?", rows)
+            connection.executemany("DELETE FROM records WHERE id = ?", rows)
+
+        if rows:
+            self._file.write(delete)
+
     def _stamp(self, id: str) -> str:
-        """Changes whenever record, annotations or the wish to cancel change."""
+        """Changes whenever the record, the annotations or the wish to cancel change: all are replaced as a whole."""
+        folder = f"{self.store.root}/{id}/"
         stamps = []
-        for name in ("experiment.json", "annotations.json"):
+        for name in ("experiment.json", "annotations.json", "cancel.json"):
             try:
-                state = (self.store.root / id / name).stat()
-                stamps.append(f"{state.st_mtime_ns}:{state.st_ino}")
+                state = os.stat(folder + name)
+                stamps.append(f"{state.st_mtime_ns:x}.{state.st_ino:x}.{state.st_size:x}")
             except OSError:
                 stamps.append("-")
         return " ".join(stamps)
 
     # Reading
 
-    def ids_in_state(self, state: str) -> list[str]:
-        with self._guard, closing(self._connection.cursor()) as cursor:
-            return [id for (id,) in cursor.execute("SELECT id FROM experiments WHERE state = ?", (state,))]
+    def in_state(self, state: str) -> list[Experiment]:
+        sql = "SELECT record FROM records WHERE id IN (SELECT id FROM experiments WHERE state = ?)"
+        return [_experiment(record) for (record,) in self._file.read(sql, (state,))]
+
+    def waiting(self) -> list[tuple[str, str]]:
+        """(id, device as asked for) of what is queued, in the order in which it will run."""
+        sql = (
+            "SELECT id, device FROM experiments WHERE state = 'queued' ORDER BY priority DESC, queued_at, id"
+        )
+        return self._file.read(sql)
 
     def ids_with_key(self, key: str) -> list[str]:
-        with self._guard, closing(self._connection.cursor()) as cursor:
-            return [id for (id,) in cursor.execute("SELECT id FROM experiments WHERE key = ?", (key,))]
+        return [id for (id,) in self._file.read("SELECT id FROM experiments WHERE key = ?", (key,))]
 
     def counts(self) -> dict[str, int]:
         """Number of experiments by state."""
-        with self._guard, closing(self._connection.cursor()) as cursor:
-            return dict(cursor.execute("SELECT state, COUNT(*) FROM experiments GROUP BY state").fetchall())
+        return dict(self._file.read("SELECT state, COUNT(*) FROM experiments GROUP BY state"))
 
     def page(self, query: Query) -> Page:
         """The experiments that `query` asks for. Raises BadRequest for an unknown sort or cursor."""
-        descending = query.sort.startswith("-")
-        column = SORTS.get(query.sort.lstrip("-"))
-        if column is None:
-            raise BadRequest(f"sort must be one of {', '.join(SORTS)}, with - in front for descending")
-        conditions, values = _conditions(query)
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        with self._guard, closing(self._connection.cursor()) as cursor:
-            total = cursor.execute(f"SELECT COUNT(*) FROM experiments{where}", values).fetchone()[0]
-            if query.cursor is not None:
-                # Go on behind the last row seen, so that rows that come and go shift nothing.
-                sign = "<" if descending else ">"
-                where += f" {'AND' if where else 'WHERE'} ({column}, id) {sign} (?, ?)"
-                values = [*values, *_decode_cursor(query.cursor, query.sort)]
-            order = "DESC" if descending else "ASC"
-            rows = cursor.execute(
-                f"SELECT {column}, record FROM experiments{where} ORDER BY {column} {order}, id {order} LIMIT ?",
-                [*values, query.limit + 1],
-            ).fetchall()
-        items = [Experiment.from_dict(json.loads(record)) for _, record in rows[: query.limit]]
-        more = len(rows) > query.limit
-        next_cursor = _encode_cursor(query.sort, rows[query.limit - 1][0], items[-1].id) if more else None
-        return Page(items, next_cursor, total)
+        chosen = select(query)
+        sql = f"SELECT COUNT(*) FROM experiments {chosen.where}"
+        total = self._file.read(sql, chosen.values)[0][0]
+        sql = (
+            f"SELECT {chosen.column}, id FROM experiments {chosen.where_behind_cursor} {chosen.order} LIMIT ?"
+        )
+        found = self._file.read(sql, [*chosen.values_behind_cursor, query.limit + 1])
+        ids = [id for _, id in found[: query.limit]]
+        marks = ",".join("?" * len(ids))
+        records = dict(self._file.read(f"SELECT id, record FROM records WHERE id IN ({marks})", ids))
+        items = [_experiment(records[id]) for id in ids if id in records]
+        more = len(found) > query.limit
+        last_value, last_id = found[query.limit - 1] if more else ("", "")
+        return Page(items, encode_cursor(query.sort, last_value, last_id) if more else None, total)
 
 
-def _row(experiment: Experiment, stamp: str) -> tuple[Any, ...]:
-    words = (experiment.name, experiment.id, experiment.notebook, experiment.owner or "", *experiment.tags)
-    return (
-        experiment.id,
-        experiment.name,
-        experiment.state,
-        experiment.notebook,
-        experiment.owner or "",
-        experiment.created_at,
-        experiment.finished_at or "",
-        experiment.priority,
-        experiment.idempotency_key,
-        "\n".join(words).casefold(),
-        stamp,
-        int(experiment.ended),
-        json.dumps(experiment.to_dict()),
-    )
+def _experiment(record: str) -> Experiment:
+    return Experiment.from_dict(json.loads(record))
 
 
-def _conditions(query: Query) -> tuple[list[str], list[Any]]:
-    conditions: list[str] = []
-    values: list[Any] = []
-    if query.state:
-        states = [state.strip() for state in query.state.split(",") if state.strip()]
-        # "cancelling" is how a running experiment looks once its cancellation is asked for.
-        states = ["running" if state == "cancelling" else state for state in states]
-        conditions.append(f"state IN ({','.join('?' * len(states))})")
-        values += states
-    if query.notebook:
-        conditions.append("notebook = ?")
-        values.append(query.notebook)
-    if query.q:
-        pattern = query.q.casefold().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        conditions.append("search LIKE ? ESCAPE '\\'")
-        values.append(f"%{pattern}%")
-    return conditions, values
-
-
-def _encode_cursor(sort: str, value: str, id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([sort, value, id]).encode()).decode().rstrip("=")
-
-
-def _decode_cursor(text: str, sort: str) -> tuple[str, str]:
-    try:
-        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-        kind, value, id = json.loads(raw)
-    except (ValueError, TypeError, RecursionError, binascii.Error):
-        raise BadRequest("cursor is not one that this server gave") from None
-    if kind != sort or not isinstance(value, str) or not isinstance(id, str):
-        raise BadRequest("cursor belongs to a list with another sort")
-    return value, id
+def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -70,7 +70,15 @@ def try_lock(path: Path, timeout_s: float = 0.0) -> Iterator[bool]:
 
 def is_locked(path: Path) -> bool:
     """Does somebody hold this lock now? A missing file is not locked."""
-    if not path.exists():
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    with try_lock(path) as free:
-        return not free
+    try:
+        # Shared, so that two who only look are not in each other's way.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False

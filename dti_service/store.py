@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ RECORD, ANNOTATIONS, CANCEL = "experiment.json", "annotations.json", "cancel.jso
 NOTEBOOK, SOURCE = "notebook.ipynb", "source.ipynb"
 EVENTS, LOG, LOCK, RUNNER = "events.jsonl", "log.txt", ".lock", "runner.json"
 RESULTS, CHECKPOINT = "results", "checkpoint"
+OLD_S = 600.0  # no write of a single file takes as long
 
 
 class ExperimentNotFound(NotFound):
@@ -60,7 +62,7 @@ class Store:
             else:
                 shutil.copytree(checkpoint, staging / CHECKPOINT)
             if source is not None:
-                shutil.copyfile(source, staging / SOURCE)
+                atomic.write_bytes(staging / SOURCE, source.read_bytes())
             annotations = {"name": experiment.name, "tags": experiment.tags, "keep": experiment.keep}
             atomic.write_json(staging / ANNOTATIONS, annotations)
             atomic.write_json(staging / RECORD, experiment.to_dict())
@@ -71,7 +73,7 @@ class Store:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         atomic.sync_folder(self.root)
-        self.index.put(experiment)
+        self.index.update(experiment.id)
         return experiment
 
     def directory(self, id: str) -> Path:
@@ -98,12 +100,14 @@ class Store:
             values = atomic.read_json(folder / ANNOTATIONS)
         except (FileNotFoundError, ValueError):
             return {}
+        if not isinstance(values, dict):
+            return {}
         return {name: values[name] for name in ("name", "tags", "keep") if name in values}
 
     def save(self, experiment: Experiment) -> None:
         """Replace the record. Only for whoever may write it: see `lock`."""
         atomic.write_json(self.directory(experiment.id) / RECORD, experiment.to_dict())
-        self.index.put(self.get(experiment.id))
+        self.index.update(experiment.id)
 
     def annotate(self, id: str, **changes: Any) -> Experiment:
         """Change name, tags or keep, at any time. Raises ExperimentNotFound."""
@@ -112,13 +116,12 @@ class Store:
             experiment = self.get(id)
             values = {"name": experiment.name, "tags": experiment.tags, "keep": experiment.keep, **changes}
             atomic.write_json(folder / ANNOTATIONS, values)
-        experiment = self.get(id)
-        self.index.put(experiment)
-        return experiment
+        self.index.update(id)
+        return self.get(id)
 
     def delete(self, id: str) -> None:
         """Remove an experiment that is not running. Raises ExperimentNotFound, Conflict."""
-        with self.claim(id) as free:
+        with self.claim(id, timeout_s=0.2) as free:
             if not free or self.get(id).state == "running":
                 raise Conflict(f"Experiment {id} is running: cancel it first")
             self._discard(self.directory(id))
@@ -139,8 +142,15 @@ class Store:
     @contextlib.contextmanager
     def claim(self, id: str, timeout_s: float = 0.0) -> Iterator[bool]:
         """Hold the experiment's lock during the block, if nobody runs it; the value says whether."""
-        with try_lock(self.directory(id) / LOCK, timeout_s) as free:
+        lock = self.lock(id)
+        try:
+            free = lock.wait(timeout_s)
+        except FileNotFoundError:
+            raise ExperimentNotFound(f"There is no experiment {id}") from None
+        try:
             yield free
+        finally:
+            lock.release()
 
     def alive(self, id: str) -> bool:
         """Does a process that runs this experiment exist?"""
@@ -151,6 +161,7 @@ class Store:
         folder = self.directory(id)
         if not (folder / CANCEL).exists():
             atomic.write_json(folder / CANCEL, {"at": timestamp(), "by": by})
+            self.index.update(id)
 
     def cancel_requested(self, id: str) -> bool:
         return (self.directory(id) / CANCEL).exists()
@@ -189,19 +200,18 @@ class Store:
         return self._in_state("running")
 
     def _in_state(self, state: str) -> list[Experiment]:
+        """May lag behind by an instant: whoever acts on it looks at the record again, holding its lock."""
         self.index.refresh()
-        found = []
-        for id in self.index.ids_in_state(state):
-            # The index may lag behind by an instant: the record decides.
-            with contextlib.suppress(ExperimentNotFound, ValueError):
-                experiment = self.get(id)
-                if experiment.state == state:
-                    found.append(experiment)
-        return found
+        return self.index.in_state(state)
+
+    def waiting(self) -> list[tuple[str, str]]:
+        """(id, device as asked for) of what waits, in the order in which it will run; quick for long queues."""
+        self.index.refresh()
+        return self.index.waiting()
 
     def find_by_key(self, key: str, owner: str | None) -> Experiment | None:
         """The experiment that was submitted with this idempotency key by this owner."""
-        self.index.refresh()
+        self.index.refresh(wait=True)
         for id in self.index.ids_with_key(key):
             with contextlib.suppress(ExperimentNotFound, ValueError):
                 experiment = self.get(id)
@@ -213,11 +223,25 @@ class Store:
         """Remove what an interrupted creation or deletion left behind."""
         for folder in self.trash.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
-        for folder in self.root.glob(f"{atomic.TEMPORARY_PREFIX}*"):
-            id = folder.name.removeprefix(atomic.TEMPORARY_PREFIX)
-            # An id tells when it was made: a creation takes well under a minute.
-            if (
-                not is_id(id)
-                or int(id.replace("-", "")[:12], 16) < int(new_id().replace("-", "")[:12], 16) - 60_000
+        for name in self.index.others():
+            if name.startswith(atomic.TEMPORARY_PREFIX) and not _just_made(
+                name.removeprefix(atomic.TEMPORARY_PREFIX)
             ):
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def sweep_files(self, id: str) -> None:
+        """Remove what interrupted writers left in an experiment's directory."""
+        old = time.time() - OLD_S
+        for path in self.directory(id).glob(f"**/{atomic.TEMPORARY_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < old:
+                    path.unlink()
+
+
+def _just_made(id: str) -> bool:
+    """An id tells when it was made: a creation takes well under a minute."""
+
+    def milliseconds(id: str) -> int:
+        return int(id.replace("-", "")[:12], 16)
+
+    return is_id(id) and milliseconds(id) >= milliseconds(new_id()) - 60_000

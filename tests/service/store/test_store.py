@@ -202,10 +202,11 @@ def test_damaged_and_foreign_folders_are_reported_and_skipped(store: Store, make
     record = dataclasses.replace(moved, id=good.id).to_dict()
     (store.directory(moved.id) / "experiment.json").write_text(json.dumps(record))
     (store.root / "notes").mkdir()
-    (store.root / new_id()).mkdir()
+    empty = new_id()
+    (store.root / empty).mkdir()
     result = store.index.rebuild()
     assert result["experiments"] == 1
-    assert {Path(item["path"]).name for item in result["skipped"]} == {torn.id, moved.id}
+    assert {Path(item["path"]).name for item in result["skipped"]} == {torn.id, moved.id, "notes", empty}
     assert ids(store) == [good.id]
 
 
