@@ -103,7 +103,7 @@ class Reference:
             return [[0.0] * n for _ in range(n)]
         out = self.plain.head(self.model.renderer.occlusion.head, 0, self.phi[i])
         table = [[0.0] * n for _ in range(n)]
-        for p, (a, b) in enumerate((a, b) for a in range(n) for b in range(a)):
+        for p, (a, b) in enumerate((i, j) for i in range(n) for j in range(i)):
             table[a][b] = torch.sigmoid(out[p])
             table[b][a] = 1 - table[a][b]
         return table
