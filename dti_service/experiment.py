@@ -55,6 +55,7 @@ class Experiment:
     started_at: str | None = None
     finished_at: str | None = None
     attempt: int = 0
+    losses: int = 0  # attempts whose process vanished
     metrics: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None  # {kind, message, cell}
     time_limit_s: float | None = None

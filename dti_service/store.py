@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 RECORD, ANNOTATIONS, CANCEL = "experiment.json", "annotations.json", "cancel.json"
 NOTEBOOK, SOURCE = "notebook.ipynb", "source.ipynb"
-EVENTS, LOG, LOCK, RUNNER = "events.jsonl", "log.txt", ".lock", "runner.json"
+EVENTS, LOG, LOCK = "events.jsonl", "log.txt", ".lock"
+RUNNER, STOP, REPORT = "runner.json", "stop.json", "executor.json"  # only while it runs
 RESULTS, CHECKPOINT = "results", "checkpoint"
 OLD_S = 600.0  # no write of a single file takes as long
 
@@ -164,7 +166,12 @@ class Store:
             self.index.update(id)
 
     def cancel_requested(self, id: str) -> bool:
+        """Raises ExperimentNotFound."""
         return (self.directory(id) / CANCEL).exists()
+
+    def is_cancelled(self, id: str) -> bool:
+        """The same for an id that is known to be one; False when its directory is gone."""
+        return os.path.exists(f"{self.root}/{id}/{CANCEL}")
 
     # Events
 

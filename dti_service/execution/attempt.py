@@ -108,12 +108,13 @@ class Attempt:
         self._save(experiment)
         # A cancel that came meanwhile saw "queued" or "running", and either way left its file before it looked.
         conclusion = Conclusion("cancelled") if self._cancelled() else self._execute(experiment)
-        self._clear_up()
         if conclusion.state == "queued":
             self._save(transition(experiment, "queued"))
         else:
             changes: dict[str, Any] = {"error": conclusion.error, "metrics": conclusion.metrics}
             self._save(transition(experiment, conclusion.state, **changes))
+        # Last: until the record says how it ended, these files do, to whoever finds us dead.
+        self._clear_up()
         return RAN
 
     # Files

@@ -18,7 +18,7 @@ def test_a_lost_run_is_queued_again(store: Store, settings: Settings, make_exper
     lost = make_experiment(state="running", assigned_device="cpu")
     assert recover(store, settings) == [lost.id]
     again = store.get(lost.id)
-    assert (again.state, again.attempt, again.assigned_device) == ("queued", 1, None)
+    assert (again.state, again.attempt, again.losses, again.assigned_device) == ("queued", 1, 1, None)
     assert recover(store, settings) == []
 
 
@@ -35,7 +35,7 @@ def test_a_run_whose_lock_is_held_is_left_alone(
 def test_after_the_last_attempt_it_has_failed(
     store: Store, settings: Settings, make_experiment: Make
 ) -> None:
-    lost = make_experiment(state="running", attempt=settings.max_attempts)
+    lost = make_experiment(state="running", losses=settings.max_attempts - 1)
     recover(store, settings)
     ended = store.get(lost.id)
     assert ended.state == "failed"
