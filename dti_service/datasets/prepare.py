@@ -12,16 +12,16 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dti_service.datasets.build import TABLES, Builder, clone, thumbnail_name
 from dti_service.datasets.catalogue import Catalogue, Dataset, State, now, source_row
-from dti_service.datasets.fetch import Fetcher, Kind
-from dti_service.datasets.files import exclusive, read_json, sha256_of, write_json
-from dti_service.datasets.guard.errors import FetchError, GuardError, PreparationStopped, shown
+from dti_service.datasets.fetch import Fetcher
+from dti_service.datasets.files import exclusive, read_json, write_json
+from dti_service.datasets.freshness import unchanged
+from dti_service.datasets.guard.errors import GuardError, PreparationStopped, shown
 from dti_service.datasets.guard.folders import allowed_folder
 from dti_service.datasets.guard.http import GuardedHTTP
 from dti_service.datasets.guard.isolation import Decoder
@@ -30,7 +30,6 @@ from dti_service.datasets.guard.policy import Policy
 from dti_service.datasets.progress import Progress, nothing, to_file
 from dti_service.datasets.request import DatasetRequest, Document, parse_request
 from dti_service.datasets.sources.base import THUMBNAIL, Workshop
-from dti_service.datasets.sources.folder import fingerprint, list_files
 from dti_service.datasets.uploads import Uploads
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.ids import is_id
@@ -196,8 +195,9 @@ class Datasets:
             try:
                 builder.run()
             except GuardError:
+                # Images that were accepted may be wanted again in a moment, without the broken ones.
                 for read in shop.inputs:
-                    if "url" in read:
+                    if "url" in read and fetcher.path(read["url"]) not in shop.accepted:
                         fetcher.discard(read["url"])
                 raise
         for read in shop.inputs:
@@ -233,37 +233,7 @@ class Datasets:
     def _unchanged(self, dataset: Dataset, fetcher: Fetcher) -> bool:
         """Whether everything that a dataset was made from is still what it was. Asks the servers."""
         inputs = read_json(self.catalogue.directory(dataset.id) / "inputs.json")
-        if inputs is None:
-            return False
-        with ThreadPoolExecutor(self.policy.limits.parallel_downloads, "dti-check") as pool:
-            try:
-                # map() raises what a check raises when its turn comes; the rest is cancelled
-                return all(pool.map(lambda read: self._same(read, fetcher), inputs))
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    def _same(self, read: Mapping[str, str], fetcher: Fetcher) -> bool:
-        limits = self.policy.limits
-        try:
-            if "url" in read:
-                kinds = {
-                    "document": Kind.document(limits),
-                    "image": Kind.image(limits),
-                    "iiif_image": Kind.iiif_image(limits),
-                    "json": Kind.json(limits),
-                    "info": replace(Kind.json(limits), trusted_age_s=limits.trusted_age_s),
-                }
-                return fetcher.fetch(read["url"], kinds[read["kind"]], body=False).sha256 == read["sha256"]
-            if "folder" in read:
-                root = Path(read["folder"]).expanduser()
-                return fingerprint(root.resolve(), list_files(root.resolve())) == read["sha256"]
-            return sha256_of(Path(read["file"])) == read["sha256"]
-        except FetchError as error:
-            if error.transient:
-                raise
-            return False
-        except (GuardError, OSError):
-            return False
+        return inputs is not None and unchanged(inputs, fetcher)
 
     def prepare(
         self, request: DatasetRequest, progress: Progress = nothing, should_stop: ShouldStop = never

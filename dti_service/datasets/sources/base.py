@@ -98,6 +98,7 @@ class Workshop:
     titles: dict[str, str] = field(default_factory=dict)
     expected: int = 0  # images of the documents opened so far
     labels: dict[str, str] = field(default_factory=dict)  # of the document being read, by path
+    accepted: set[Path] = field(default_factory=set)  # files that are images of the dataset now
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def new_file(self, suffix: str = "") -> Path:
@@ -204,6 +205,7 @@ class Workshop:
             picture.path.replace(target)
         else:
             link_or_copy(picture.path, target)
+            self.accepted.add(picture.path)
 
 
 def last_name(url: str, fallback: str) -> str:

@@ -169,7 +169,7 @@ def site() -> Iterator[Site]:
 def limits() -> Limits:
     """Quick to reach, with short waits."""
     return dataclasses.replace(
-        Limits(), connect_s=2.0, silence_s=1.0, attempts=2, image_pixels=4_000_000, reserve_bytes=1 << 20
+        Limits(), connect_s=5.0, silence_s=10.0, attempts=2, image_pixels=4_000_000, reserve_bytes=1 << 20
     )
 
 

@@ -163,6 +163,24 @@ def test_broken_images_are_left_out_on_request(datasets: Datasets, site: Any, ma
     assert any("404" in error["reason"] for error in dataset.errors)
 
 
+def test_good_images_of_a_refused_list_are_not_read_again(
+    datasets: Datasets, site: Any, make: Any, leftovers: Any
+) -> None:
+    names = {name: site.add(f"/{name}.png", make.image(), etag='"1"') for name in "abc"}
+    names["bad"] = site.add("/bad.png", b"no image", etag='"1"')
+    body = documents(("url_list", site.add("/list", json.dumps(names).encode(), etag='"1"')))
+    with pytest.raises(GuardError, match="not an image"):
+        prepare(datasets, body)
+    assert len([name for name in leftovers() if name.endswith(".body")]) == 3
+    site.requests.clear()
+    assert prepare(datasets, {**body, "unreadable": "skip"}).counts["images"] == 3
+    assert sorted(path for path, headers in site.requests if "if-none-match" in headers) == [
+        "/a.png",
+        "/b.png",
+        "/c.png",
+    ]
+
+
 def test_nothing_readable_is_an_error_even_then(
     datasets: Datasets, site: Any, make: Any, leftovers: Any
 ) -> None:
