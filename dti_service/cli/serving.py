@@ -21,6 +21,8 @@ def serve_command(arguments: argparse.Namespace) -> int:
         options.append(f"--ServerApp.port={arguments.port}")
     if arguments.no_browser:
         options.append("--no-browser")
+    if arguments.allow_root:
+        options.append("--allow-root")
 
     from dti_service.extension import DTIServiceApp
 
