@@ -130,7 +130,6 @@ class FastConfig:
 
     precision: Literal["float32", "tf32", "bf16"] = setting("float32", "Arithmetic of the encoder.")
     channels_last: bool = setting(False, "Memory layout of the encoder's images.")
-    cuda_graphs: bool = setting(False, "Record the training step once and replay it (CUDA).")
     compile: bool = setting(False, "Compile the encoder with torch.compile.")
 
 

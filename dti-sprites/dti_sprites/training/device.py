@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import torch
 
 from dti_sprites.config import FastConfig
@@ -23,6 +26,14 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError([("training.device", "this machine has no MPS device: take cpu or auto")])
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """torch.compile on the CPU calls a C++ compiler. Raises ConfigError when there is none."""
+    named = os.environ.get("CXX")
+    if device.type == "cpu" and not any(shutil.which(name) for name in (named, "g++", "clang++", "c++") if name):
+        reason = "needs a C++ compiler on the CPU (Debian package g++): install one or set it to false"
+        raise ConfigError([("training.fast.compile", reason)])
 
 
 class Backends:

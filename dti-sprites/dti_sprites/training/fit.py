@@ -24,7 +24,7 @@ from dti_sprites.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from dti_sprites.training.device import Backends, resolve_device
+from dti_sprites.training.device import Backends, check_compiler, resolve_device
 from dti_sprites.training.interrupt import DeferredInterrupt
 from dti_sprites.training.optimiser import GroupedAdam
 from dti_sprites.training.record import NotFinite, Record
@@ -99,6 +99,7 @@ class Trainer:
             fast = self.training.fast
             encoder.channels_last, encoder.bf16 = fast.channels_last, fast.precision == "bf16"
             if fast.compile:
+                check_compiler(device)
                 encoder.layers.compile()
 
     # Start and end of a session

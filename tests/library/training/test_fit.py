@@ -255,3 +255,10 @@ def test_speed_options_train(small, fast):
     _, exact = train(small)
     assert result.loss == pytest.approx(exact.loss, rel=0.1)
     assert torch.backends.cuda.matmul.allow_tf32 == tf32
+
+
+def test_compiling_without_a_compiler_is_an_error_with_the_remedy(small, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ConfigError, match=r"training.fast.compile: needs a C\+\+ compiler"):
+        train(small, config=small.configuration(fast={"compile": True}))
