@@ -13,8 +13,8 @@ from pathlib import Path
 class FileLock:
     """An exclusive lock on a file; held until `release` or the end of the process.
 
-    The lock is not inherited by programs that the holder starts. Works between processes of one machine, and between
-    machines on file systems that implement flock (NFS does since Linux 2.6.12).
+    Programs that the holder starts do not inherit it, unless they are given its `handle`. Works between processes of
+    one machine, and between machines on file systems that implement flock (NFS does since Linux 2.6.12).
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,6 +24,13 @@ class FileLock:
     @property
     def held(self) -> bool:
         return self._handle is not None
+
+    @property
+    def handle(self) -> int:
+        """The open file; a process that inherits it shares the lock, which lasts until both have let go."""
+        if self._handle is None:
+            raise ValueError(f"{self.path} is not locked by this process")
+        return self._handle
 
     def acquire(self) -> bool:
         """Take the lock if nobody holds it. Raises FileNotFoundError when its folder is gone."""

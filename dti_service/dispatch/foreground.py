@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 
-from dti_service.dispatch.local import Slots
-from dti_service.errors import NotFound
+from dti_service.dispatch.local import POLL_S, Slots
+from dti_service.errors import Conflict, NotFound
 from dti_service.experiment import Experiment
 from dti_service.service import Service
 from dti_service.settings import Settings
 
-POLL_S = 0.2
+log = logging.getLogger(__name__)
 
 
 def run_experiment(
@@ -22,27 +23,39 @@ def run_experiment(
 ) -> Experiment:
     """Run one queued experiment here, or watch whoever runs it; returns it when it has ended.
 
-    KeyboardInterrupt cancels it and waits for its end. Raises ExperimentNotFound.
+    The first SIGINT cancels it and waits for its end, a second one raises KeyboardInterrupt at once. SIGTERM and
+    SIGHUP put it back into the queue and end the process. Raises ExperimentNotFound, also when it is deleted.
     """
     service = service or Service(settings)
     slots = Slots(settings, service.store, only=id)
-    cancelled = False
-    try:
-        while True:
-            try:
+    interrupts = 0
+    asked = threading.Event()
+
+    def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        asked.set()
+        if interrupts > 1:
+            raise KeyboardInterrupt
+
+    def on_end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: on_end, signal.SIGHUP: on_end}
+    with _handling(handlers):
+        try:
+            while True:
+                if asked.is_set():
+                    asked.clear()
+                    service.cancel(id, "the command line")
                 experiment = service.store.get(id)
                 on_poll()
                 if experiment.ended:
                     return experiment
                 slots.step()
-                threading.Event().wait(POLL_S)
-            except KeyboardInterrupt:
-                if cancelled:
-                    raise
-                cancelled = True
-                service.cancel(id, "the command line")
-    finally:
-        slots.stop()
+                asked.wait(POLL_S)
+        finally:
+            slots.stop()
 
 
 def run_worker(settings: Settings, *, burst: bool = False) -> None:
@@ -54,22 +67,31 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    earlier = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), ask_to_stop)):
+        try:
+            while not stop.is_set():
+                try:
+                    slots.step()
+                    # What runs elsewhere comes back to the queue if it fails there.
+                    if burst and not slots.anything_to_do():
+                        return
+                except (NotFound, Conflict, OSError) as error:
+                    log.warning("The worker met an error and goes on: %s", error)
+                    stop.wait(1.0)
+                stop.wait(POLL_S)
+        finally:
+            slots.stop()
+
+
+@contextmanager
+def _handling(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+    """Handle these signals during the block; in other threads than the main one they are left as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        while not stop.is_set():
-            slots.step()
-            if burst and not slots.jobs and not _anything_to_do(service, slots):
-                return
-            stop.wait(POLL_S)
+        yield
     finally:
-        slots.stop()
         for number, handler in earlier.items():
-            with suppress(ValueError):
-                signal.signal(number, handler)
-
-
-def _anything_to_do(service: Service, slots: Slots) -> bool:
-    """Is anything queued that one of our devices may run? What others run comes back to the queue if they fail."""
-    with suppress(NotFound):
-        return any(slot.accepts(experiment) for experiment in service.store.queued() for slot in slots.free)
-    return False
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import threading
@@ -10,10 +11,9 @@ import time
 from dataclasses import dataclass
 
 from dti_service.dispatch.base import Dispatcher
-from dti_service.dispatch.slots import Slot
+from dti_service.dispatch.slots import Slot, find_slots
+from dti_service.errors import NotFound
 from dti_service.execution.supervisor import spawn
-from dti_service.experiment import Experiment
-from dti_service.monitor import device_names
 from dti_service.recovery import recover
 from dti_service.settings import Settings
 from dti_service.store import Store
@@ -23,15 +23,28 @@ log = logging.getLogger(__name__)
 POLL_S = 0.25
 RECOVERY_S = 5.0
 STOP_S = 30.0
+LONGEST_PAUSE_S = 60.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Job:
     """A supervisor that this process started, and the slot it uses."""
 
     experiment_id: str
     process: subprocess.Popen[bytes]
     slot: Slot
+
+
+@dataclass
+class Pause:
+    """An experiment that could not be started is left alone for a while, longer each time."""
+
+    tries: int = 0
+    until: float = 0.0
+
+    def extend(self) -> None:
+        self.until = time.monotonic() + min(0.5 * 2**self.tries, LONGEST_PAUSE_S)
+        self.tries += 1
 
 
 class Slots:
@@ -44,68 +57,83 @@ class Slots:
         self.settings = settings
         self.store = store
         self.only = only
-        self.free = [Slot(store, device) for device in device_names(settings)]
+        self.slots = find_slots(settings, store)
         self.jobs: list[Job] = []
-        self._recovered_at = -RECOVERY_S
+        self._pauses: dict[str, Pause] = {}
+        self._recover_at = 0.0
 
     @property
-    def devices(self) -> list[str]:
-        return [slot.device for slot in self.free] + [job.slot.device for job in self.jobs]
+    def free(self) -> list[Slot]:
+        busy = [job.slot for job in self.jobs]
+        return [slot for slot in self.slots if slot not in busy]
 
     def step(self) -> None:
         """Collect supervisors that have ended, put right what crashed, start what can be started."""
         self._collect()
-        now = time.monotonic()
-        if now - self._recovered_at >= RECOVERY_S:
-            self._recovered_at = now
+        if time.monotonic() >= self._recover_at:
             recover(self.store, self.settings)
-        if self.free:
-            self._start()
+            self._recover_at = time.monotonic() + RECOVERY_S
+        self._start()
+
+    def anything_to_do(self) -> bool:
+        """Does anything run here, or wait that may run here?"""
+        waiting = (device for id, device in self.store.waiting() if self.only in (None, id))
+        return bool(self.jobs) or any(slot.accepts(device) for device in waiting for slot in self.slots)
 
     def _collect(self) -> None:
         for job in [job for job in self.jobs if job.process.poll() is not None]:
             self._let_go(job)
-            # A supervisor that was killed left its experiment running: see to it now, not at the next round.
-            self._recovered_at = -RECOVERY_S
+            if job.process.returncode == 0:
+                self._pauses.pop(job.experiment_id, None)
+            else:
+                # Somebody else has it, or the supervisor could not start, or was killed: put that right now.
+                self._pauses.setdefault(job.experiment_id, Pause()).extend()
+                self._recover_at = 0.0
 
     def _let_go(self, job: Job) -> None:
-        if job.process.stdin is not None:
-            job.process.stdin.close()
+        _close_leash(job)
         job.slot.lock.release()
         self.jobs.remove(job)
-        self.free.append(job.slot)
 
     def _start(self) -> None:
+        free = self.free
+        if not free:
+            return
+        now = time.monotonic()
         started = {job.experiment_id for job in self.jobs}
-        for experiment in self.store.queued():
-            if experiment.id in started or (self.only and experiment.id != self.only):
+        waiting = self.store.waiting()
+        for id, wanted in waiting:
+            if not free:
+                break
+            paused = id in self._pauses and now < self._pauses[id].until
+            if paused or id in started or self.only not in (None, id):
                 continue
-            slot = self._slot_for(experiment)
-            if slot is None:
-                if not self.free:
-                    return
-                continue
-            log.info("Experiment %s starts on %s", experiment.id, slot.device)
-            try:
-                process = spawn(self.settings, experiment.id, slot.device)
-            except OSError:
-                slot.lock.release()
-                raise
-            self.free.remove(slot)
-            self.jobs.append(Job(experiment.id, process, slot))
+            for slot in free:
+                if slot.accepts(wanted) and slot.lock.acquire():
+                    free.remove(slot)
+                    self._start_on(slot, id)
+                    break
+        if self._pauses:
+            gone = self._pauses.keys() - {id for id, _ in waiting}
+            for id in gone - started:
+                del self._pauses[id]
 
-    def _slot_for(self, experiment: Experiment) -> Slot | None:
-        """A free device that the experiment may use, locked for it."""
-        for slot in self.free:
-            if slot.accepts(experiment) and slot.lock.acquire():
-                return slot
-        return None
+    def _start_on(self, slot: Slot, id: str) -> None:
+        log.info("Experiment %s starts on %s", id, slot.device)
+        try:
+            # The supervisor inherits the slot's lock: should we die, the device stays taken until it has ended.
+            process = spawn(self.settings, id, slot.device, keep_open=[slot.lock.handle])
+        except OSError as error:
+            slot.lock.release()
+            self._pauses.setdefault(id, Pause()).extend()
+            log.warning("Experiment %s cannot be started now: %s", id, error)
+            return
+        self.jobs.append(Job(id, process, slot))
 
     def stop(self) -> None:
         """Have every run stop gracefully and go back into the queue; returns when all supervisors have ended."""
         for job in self.jobs:
-            if job.process.stdin is not None:
-                job.process.stdin.close()  # the supervisor takes the end of its input as the wish to stop
+            _close_leash(job)
         end = time.monotonic() + STOP_S
         for job in list(self.jobs):
             try:
@@ -117,23 +145,33 @@ class Slots:
             self._let_go(job)
 
 
+def _close_leash(job: Job) -> None:
+    """The supervisor takes the end of its input as the wish to stop."""
+    if job.process.stdin is not None:
+        with contextlib.suppress(OSError):
+            job.process.stdin.close()
+
+
 class LocalDispatcher(Dispatcher):
     """Serves the queue from a thread of this process, so that a busy server never delays it."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
-        self.slots = Slots(settings, store)
+        self.settings = settings
+        self.store = store
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     async def start(self) -> None:
-        self._thread = threading.Thread(target=self._serve, name="dti-dispatcher", daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._serve, name="dti-dispatcher", daemon=True)
+            self._thread.start()
 
     async def stop(self) -> None:
         if self._thread is None:
             return
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         await asyncio.to_thread(self._thread.join)
         self._thread = None
@@ -142,13 +180,18 @@ class LocalDispatcher(Dispatcher):
         self._wake.set()
 
     def _serve(self) -> None:
-        while not self._stopping:
-            try:
-                self.slots.step()
-            except Exception:
-                # A full disk, a damaged record: the next round may go better, and nothing is lost meanwhile.
-                log.exception("The dispatcher met an error and goes on")
-                time.sleep(1.0)
-            self._wake.wait(POLL_S)
-            self._wake.clear()
-        self.slots.stop()
+        slots = Slots(self.settings, self.store)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    slots.step()
+                except NotFound:
+                    pass  # deleted meanwhile
+                except Exception:
+                    # A full disk, a damaged record: the next round may go better, and nothing is lost meanwhile.
+                    log.exception("The dispatcher met an error and goes on")
+                    self._stopping.wait(1.0)
+                self._wake.wait(POLL_S)
+                self._wake.clear()
+        finally:
+            slots.stop()

@@ -28,8 +28,12 @@ from dti_service.store import Store
 __all__ = ["main", "spawn"]
 
 
-def spawn(settings: Settings, id: str, device: str) -> subprocess.Popen[bytes]:
+def spawn(
+    settings: Settings, id: str, device: str, *, keep_open: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start a supervisor for a queued experiment, in a session of its own. Raises OSError.
+
+    `keep_open` are open files (locks) that the supervisor holds too, for as long as it lives.
 
     Its `stdin` is the leash: closing it, or dying, stops the run gracefully and puts the experiment back into the
     queue. Ask for the end with `poll` or `wait`; what became of the experiment is in its record.
@@ -45,6 +49,7 @@ def spawn(settings: Settings, id: str, device: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
+        pass_fds=keep_open,
         env={**clean_environment(), **settings.run_variables(), **experiment_marks(id, settings.data_dir)},
     )
 
