@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Int, List, TraitError, TraitType, Unicode, validate
 
+from dti_service import profile
 from dti_service.background import Background
 from dti_service.errors import InvalidRequest
 from dti_service.handlers import all_handlers
@@ -104,6 +106,10 @@ class DTIServiceApp(ExtensionApp):
         help="Secret with which callbacks are signed (header X-DTI-Signature); empty: not signed."
         " Default: DTI_NOTIFY_SECRET."
     ).tag(config=True)
+    profile = Text(
+        help="development, or production: with the latter the server refuses to start with world-readable keys, a data"
+        " directory that everybody may write to, or a Redis that forgets. Default: DTI_PROFILE, else development."
+    ).tag(config=True)
     run_experiments = Bool(
         True,
         help="Run queued experiments in this server. False: only offer the interface, while `dti worker` runs them.",
@@ -134,6 +140,12 @@ class DTIServiceApp(ExtensionApp):
     def _check_devices(self, proposal: Any) -> str:
         return _checked(parse_devices, proposal.value)
 
+    @validate("profile")
+    def _check_profile(self, proposal: Any) -> str:
+        if proposal.value not in profile.PROFILES:
+            raise TraitError(f"must be {' or '.join(profile.PROFILES)}, not {proposal.value!r}")
+        return proposal.value
+
     def service_settings(self) -> Settings:
         """The settings that the traits describe."""
         return Settings(
@@ -149,6 +161,7 @@ class DTIServiceApp(ExtensionApp):
             retention_days=self.retention_days,
             max_attempts=self.max_attempts,
             notify_secret=self.notify_secret or None,
+            profile=self.profile,
         )
 
     def initialize_settings(self) -> None:
@@ -158,9 +171,27 @@ class DTIServiceApp(ExtensionApp):
             for item in error.errors:
                 self.log.critical("%s: %s", item["field"], item["reason"])
             raise
+        self._refuse_what_is_dangerous(settings)
         self.background = Background(Service(settings), settings, self.serverapp)
         self.context: Context = self.background.context
         self.settings["dti_service_context"] = self.context
+
+    def _refuse_what_is_dangerous(self, settings: Settings) -> None:
+        """Ends the whole server, and not only this extension: it is the server that would be open."""
+        server: Any = self.serverapp
+        findings = profile.examine(
+            ip="127.0.0.1" if server.sock else server.ip,
+            authenticated=server.identity_provider.auth_enabled,
+            data_dir=settings.data_dir,
+            secret_files=profile.secret_files(os.environ, server.keyfile),
+            redis_url=settings.redis_url,
+        )
+        refused = profile.refused(findings, settings.profile)
+        for finding in findings:
+            (self.log.critical if finding in refused else self.log.warning)("%s", finding.message)
+        if refused:
+            self.log.critical("The server does not start (profile %s)", settings.profile)
+            server.exit(1)
 
     def initialize_handlers(self) -> None:
         self.handlers.extend(

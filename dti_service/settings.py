@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dti_service.errors import InvalidRequest
+from dti_service.profile import PROFILES
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
@@ -31,6 +32,7 @@ class Settings:
     retention_days: float = 0.0  # 0: finished experiments are never removed by themselves
     max_attempts: int = 3  # how often a run is started again after a crash
     notify_secret: str | None = None  # callbacks are signed with it
+    profile: str = "development"  # or "production": dangerous combinations are refused at start
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).expanduser().resolve())
@@ -114,6 +116,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _profile(text: str) -> str:
+    if text not in PROFILES:
+        raise ValueError(f"must be {' or '.join(PROFILES)}, not {text!r}")
+    return text
+
+
 _READERS: dict[str, Any] = {
     "data_dir": Path,
     "redis_url": str,
@@ -127,4 +135,5 @@ _READERS: dict[str, Any] = {
     "retention_days": _number,
     "max_attempts": _count,
     "notify_secret": str,
+    "profile": _profile,
 }
