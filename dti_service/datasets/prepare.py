@@ -21,6 +21,7 @@ from dti_service.datasets.catalogue import Catalogue, Dataset, State, now, sourc
 from dti_service.datasets.fetch import Fetcher
 from dti_service.datasets.files import exclusive, read_json, write_json
 from dti_service.datasets.freshness import unchanged
+from dti_service.datasets.guard.addresses import check_url
 from dti_service.datasets.guard.errors import GuardError, PreparationStopped, shown
 from dti_service.datasets.guard.folders import allowed_folder
 from dti_service.datasets.guard.http import GuardedHTTP
@@ -292,6 +293,8 @@ class Datasets:
             value = parse_json(text.encode("utf-8", errors="replace"), "dataset", self.policy.limits)
             body = {"documents": value} if isinstance(value, list) else value
         else:
+            if "://" in text:
+                check_url(text, self.policy.allow)  # so that a refusal is about the text, not about a field
             body = {"documents": [{"type": "auto", "src": text}]}
         return parse_request(body, self.policy, owner=owner, local=local)
 

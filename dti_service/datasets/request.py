@@ -236,7 +236,9 @@ def _document(item: Any, where: str, policy: Policy, local: bool, errors: Errors
     except GuardError as error:
         errors.append({"field": f"{where}.src", "reason": f"{error.reason}; {error.remedy}"})
         return None
-    return Document(kind, src, document_uid(uid or src))
+    # Fronts make the uid of an address by their rule; a path is known by its last part.
+    name = src if "://" in src else PurePosixPath(src).stem or src
+    return Document(kind, src, document_uid(uid or name) or "document")
 
 
 def _uploaded(item: Mapping[str, Any], uid: str | None, where: str, errors: Errors) -> Document | None:
