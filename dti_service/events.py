@@ -7,9 +7,12 @@ reader goes on exactly where it stopped.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import math
 import os
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,13 @@ class EventLog:
 
     def append(self, kind: str, **data: Any) -> None:
         """Add one event. One `write` in append mode, so that lines of several writers do not mix. Raises OSError."""
-        event = {"time": timestamp(), "kind": kind, **data}
-        line = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str).encode() + b"\n"
+        content = _to_json({"time": timestamp(), "kind": kind, **data}) + b"\n"
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.write(handle, self._mend(handle) + line)
+            content = self._mend(handle) + content
+            if os.write(handle, content) < len(content):
+                # Half a line: readers leave it out, and the next writer ends it.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         finally:
             os.close(handle)
 
@@ -94,25 +99,69 @@ class EventLog:
 
     def last(self, kind: str) -> dict[str, Any] | None:
         """The latest event of that kind, or None; reads from the end."""
+        return self.latest({kind})[0].get(kind)
+
+    def latest(
+        self, kinds: AbstractSet[str], since: int = 0, most: int | None = None
+    ) -> tuple[dict[str, dict[str, Any]], int]:
+        """The latest event of each of these kinds behind the position `since`, and the position to look from later.
+
+        Reads from the end, and gives up after `most` bytes.
+        """
+        found: dict[str, dict[str, Any]] = {}
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
-            return None
+            return found, 0
         with file:
-            size = file.seek(0, os.SEEK_END)
-            window = TAIL
-            while True:
-                start = max(0, size - window)
+            end = file.seek(0, os.SEEK_END)
+            first = max(since, 0 if most is None else end - most)
+            window, position, part = TAIL, min(since, end), b""
+            whole_lines = False
+            while end > first and found.keys() != kinds:
+                start = max(first, end - window)
                 file.seek(start)
-                lines = file.read(size - start).split(b"\n")[:-1]
-                # Unless the window reaches the beginning, its first line may have lost its own beginning.
-                for line in reversed(lines[1:] if start else lines):
-                    event = _parse(line)
-                    if event is not None and event["kind"] == kind:
-                        return event
-                if not start:
-                    return None
-                window *= 8
+                part = file.read(end - start) + part
+                end, window = start, window * 4
+                if not whole_lines:
+                    # What follows the last line end is a line that is still being written.
+                    length = part.rfind(b"\n") + 1
+                    if not length:
+                        continue
+                    whole_lines, position, part = True, start + length, part[:length]
+                lines = part.split(b"\n")
+                # Unless something is known to begin here, the first line may lack its own beginning.
+                part = b"" if start == since else lines.pop(0) + b"\n"
+                for line in reversed(lines):
+                    _note(line, kinds, found)
+        return found, position
+
+
+def _note(line: bytes, kinds: AbstractSet[str], found: dict[str, dict[str, Any]]) -> None:
+    """Keep the event in `line` if it is the first of its kind to be seen."""
+    if any(b'"%s"' % kind.encode() in line for kind in kinds - found.keys()):
+        event = _parse(line)
+        if event is not None and event["kind"] in kinds:
+            found.setdefault(event["kind"], event)
+
+
+def _to_json(event: dict[str, Any]) -> bytes:
+    """One line. Numbers that JSON has no word for become null, text that is not Unicode loses what is not."""
+    try:
+        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(event), ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="replace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

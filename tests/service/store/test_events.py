@@ -90,6 +90,21 @@ def test_the_latest_event_of_a_kind_is_found_from_the_end(log: EventLog, filling
     assert last["step"] == 2
 
 
+def test_the_search_for_the_latest_has_a_limit(log: EventLog) -> None:
+    log.append("progress", step=1)
+    for _ in range(100):
+        log.append("log", text="x" * 1000)
+    assert log.latest({"progress"}, most=50_000)[0] == {}
+    assert log.latest({"progress"}, most=500_000)[0]["progress"]["step"] == 1
+
+
+def test_what_json_has_no_word_for_becomes_null_and_what_is_no_text_is_replaced(log: EventLog) -> None:
+    log.append("metrics", values={"loss": float("nan"), "curve": [1.0, float("inf")]}, name="a\udc80b")
+    event = json.loads(log.path.read_bytes())  # strictly
+    assert event["values"] == {"loss": None, "curve": [1.0, None]}
+    assert event["name"] == "a?b"
+
+
 pieces = st.lists(
     st.one_of(
         st.integers(0, 999).map(lambda n: (json.dumps({"kind": "e", "n": n}).encode() + b"\n", n)),
@@ -119,6 +134,32 @@ def test_any_cut_of_any_file_is_read_without_loss_or_repetition(
                 break
             found += [event["n"] for _, event in events]
     assert found == [number for _, number in parts if number is not None]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 90)), max_size=40),
+    st.integers(0, 60),
+    st.lists(st.integers(0, 40), max_size=3),
+)
+def test_the_latest_is_the_same_read_from_either_end(
+    tmp_path_factory: pytest.TempPathFactory, written: list[tuple[str, int]], torn: int, looks: list[int]
+) -> None:
+    """With lines longer than what is read at a time, a torn end, and looks that go on from earlier ones."""
+    log = EventLog(tmp_path_factory.mktemp("events") / "events.jsonl")
+    known, position = {}, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dti_service.events.TAIL", 32)
+        for number, (kind, length) in enumerate(written):
+            log.append(kind, number=number, filling="x" * length)
+            if number in looks:
+                found, position = log.latest({"a", "b"}, position)
+                known |= found
+        with log.path.open("ab") as file:
+            file.write(b'{"kind":"a","number":1000}'[: torn % 27])
+        found, _ = log.latest({"a", "b"}, position)
+    expected = {event["kind"]: event for _, event in log.read()[0] if event["kind"] != "c"}
+    assert {**known, **found} == expected
 
 
 def _write_many(path: Path, writer: int) -> None:
