@@ -74,7 +74,7 @@ def _torch(_: Any) -> Iterator[Check]:
         "import json, torch, torchvision\n"
         "from torchvision.models import resnet18\n"
         "cuda = torch.cuda.is_available()\n"
-        "resnet18(weights=None)(torch.zeros(1, 3, 32, 32))\n"
+        "resnet18(weights=None).eval()(torch.zeros(1, 3, 32, 32))\n"
         "print(json.dumps({'torch': torch.__version__, 'torchvision': torchvision.__version__,\n"
         "  'devices': [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else []}))"
     )
