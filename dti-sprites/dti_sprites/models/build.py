@@ -9,7 +9,7 @@ from dti_sprites.models.base import DTIModel
 from dti_sprites.models.gmm import DTIGMM
 from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.models.predicted import PredictedKMeans
-from dti_sprites.models.sprites import DTISprites
+from dti_sprites.models.sprites import DTISprites, PredictedSprites
 
 
 def build_model(config: RunConfig, channels: int, image_size: tuple[int, int]) -> DTIModel:
@@ -29,4 +29,4 @@ def _model_class(config: RunConfig) -> type[DTIModel]:
         return DTIKMeans if config.model.selection.method == "min" else PredictedKMeans
     if kind == "gmm":
         return DTIGMM
-    return DTISprites
+    return DTISprites if config.model.selection.method == "min" else PredictedSprites

@@ -4,5 +4,6 @@
 """
 
 from dti_sprites.models.sprites.model import DTISprites
+from dti_sprites.models.sprites.predicted import PredictedSprites
 
-__all__ = ["DTISprites"]
+__all__ = ["DTISprites", "PredictedSprites"]

@@ -6,6 +6,8 @@ gradient, candidates are compared without one, in blocks of images, and the chos
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,10 @@ from dti_sprites.ops.distance import gaussian_window, pixel_weight, squared_erro
 from dti_sprites.ops.expansion import n_maps
 from dti_sprites.ops.select import select_rows
 
+Solver = Callable[
+    [Scene, slice], Tensor
+]  # fills the layers of a scene of these images of the batch: cost (B,)
+
 
 class DTISprites(DTIModel):
     """K sprites in L layers on one of M backgrounds; see the package.
@@ -56,8 +62,8 @@ class DTISprites(DTIModel):
             raise ConfigError([("model.sprites.sprite_size", reason)])
         self.encoder = Encoder(model.encoder, channels, image_size, model.encoder_pool, model.encoder_size)
         self.renderer = Renderer(config, channels, self.sprite_size, image_size, self.encoder.n_features)
-        self.bank = SpriteBank(sprites, self.n_prototypes, channels, self.sprite_size)
-        self.backgrounds = Backgrounds(sprites, channels, image_size) if sprites.n_backgrounds else None
+        self.bank = SpriteBank(model, channels, self.sprite_size)
+        self.backgrounds = Backgrounds(model, channels, image_size) if sprites.n_backgrounds else None
         std = model.gaussian_window_std
         window = None if std is None else gaussian_window(image_size, std, torch.get_default_dtype())
         self.register_buffer("window", window, persistent=False)
@@ -161,9 +167,10 @@ class DTISprites(DTIModel):
         backgrounds: Tensor | None,
         prediction: ScenePrediction,
         noise: Tensor | None,
+        solve: Solver,
         revisit: bool = False,
     ) -> Choice:
-        """The best sprites for x (B, C, H, W), block by block of images."""
+        """The sprites for x (B, C, H, W) that `solve` finds, block by block of images."""
         prediction = prediction.detach()
         layers, channels = self.n_layers, self.channels
         per_image = layers * self.n_prototypes * n_maps(channels) * x[0, 0].numel()
@@ -189,13 +196,13 @@ class DTISprites(DTIModel):
                     (pixels if len(pixels) == 1 else pixels[images]).flatten(2),
                     costs,
                 )
-                totals.append(self.solve(scene))
+                totals.append(solve(scene, images))
                 scenes.append(scene)
             choices.append(best_background(scenes, totals, revisit))
         return join(choices)
 
-    def solve(self, scene: Scene) -> Tensor:
-        """Fill the layers of a scene; returns the cost (B,)."""
+    def solve(self, scene: Scene, images: slice) -> Tensor:
+        """Fill the layers of a scene with what fits best; returns the cost (B,)."""
         options = self.options
         every = options.estimate_minimum is False or self.n_layers == 1
         return exhaustive(scene) if every else greedy(scene, options.greedy_iterations)
@@ -241,7 +248,7 @@ class DTISprites(DTIModel):
         noise, pixels = self.draw_noise(x), self.weight_of(x, weight)
         stack = self.bank.stack(noise is not None)
         backgrounds = None if self.backgrounds is None else self.backgrounds()
-        choice = self.search(x, pixels, stack, backgrounds, prediction, noise)
+        choice = self.search(x, pixels, stack, backgrounds, prediction, noise, self.solve)
         colours, masks = self.layers(stack, prediction, choice.sprites, noise)
         behind = None if backgrounds is None else self.background(backgrounds, prediction, choice.background)
         reconstruction = compose(masks, masks * colours, behind, prediction.occlusion)
@@ -278,11 +285,19 @@ class DTISprites(DTIModel):
         """
         training = self.training
         self.eval()
-        prediction, pixels = self.renderer.predict(self.features(x)), self.weight_of(x, weight)
+        features = self.features(x)
+        found = self.decompose(x, self.weight_of(x, weight), features, self.solve, self.n_layers > 1)
+        self.train(training)
+        return found
+
+    def decompose(
+        self, x: Tensor, pixels: Tensor, features: Tensor | None, solve: Solver, revisit: bool
+    ) -> Inference:
+        """What `infer` returns, with the sprites that `solve` finds."""
+        prediction = self.renderer.predict(features)
         stack = self.bank.stack(noise=False)
         backgrounds = None if self.backgrounds is None else self.backgrounds()
-        choice = self.search(x, pixels, stack, backgrounds, prediction, None, revisit=self.n_layers > 1)
-        self.train(training)
+        choice = self.search(x, pixels, stack, backgrounds, prediction, None, solve, revisit)
         return self.describe(stack, backgrounds, prediction, choice)
 
     def describe(
@@ -336,17 +351,16 @@ class DTISprites(DTIModel):
             result |= {f"{prefix}_{each}" if prefix else each: matrix for each, matrix in found.items()}
         return result
 
+    @torch.no_grad()
     def prototype_images(self) -> dict[str, Tensor]:
         """Also "masked_prototypes" (K, 4, h, w) with the mask as alpha, "masks" (K, 1, h, w), "backgrounds"
         (M, C, H, W) if there are any."""
-        with torch.no_grad():
-            colours, masks = (values.clamp(0.0, 1.0) for values in self.bank.shown())
-            rgb = colours.expand(-1, 3, -1, -1) if self.channels == 1 else colours
-            images = {
-                "prototypes": colours,
-                "masked_prototypes": torch.cat([rgb, masks], dim=1),
-                "masks": masks,
-            }
-            if self.backgrounds is not None:
-                images["backgrounds"] = self.backgrounds().clamp(0.0, 1.0)
-            return {name: values.detach() for name, values in images.items()}
+        training = self.training
+        self.eval()  # looking must not move a generator's statistics
+        colours, masks = (values.clamp(0.0, 1.0) for values in self.bank.shown())
+        rgb = colours.expand(-1, 3, -1, -1) if self.channels == 1 else colours
+        images = {"prototypes": colours, "masked_prototypes": torch.cat([rgb, masks], dim=1), "masks": masks}
+        if self.backgrounds is not None:
+            images["backgrounds"] = self.backgrounds().clamp(0.0, 1.0)
+        self.train(training)
+        return images
