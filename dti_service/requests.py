@@ -78,8 +78,10 @@ def check_request(request: SubmitRequest, service: Service) -> tuple[Path, dict[
         parameters.pop("device", None)
     values, errors = validate(schema, parameters)
     problems += [_problem(f"parameters.{error['field']}", error["reason"]) for error in errors]
-    if not errors and demo is not None and demo.check is not None:
-        problems += [_problem(f"parameters.{name}", reason) for name, reason in demo.check(values)]
+    if demo is not None and demo.check is not None:
+        known = {problem["field"] for problem in problems}
+        found = [_problem(f"parameters.{name}", reason) for name, reason in demo.check(values)]
+        problems += [problem for problem in found if problem["field"] not in known]
     dataset = parameters.get("dataset")
     if isinstance(dataset, str):
         problems += _dataset(dataset, request, service)
@@ -96,7 +98,9 @@ def _dataset(dataset: str, request: SubmitRequest, service: Service) -> Problems
     if request.trusted and not path.is_absolute() and path.exists():
         return [_problem("dataset", "must be an absolute path: the run has another current folder")]
     try:
-        Datasets.from_settings(service.settings).check(dataset, local=request.trusted, owner=request.owner or "")
+        Datasets.from_settings(service.settings).check(
+            dataset, local=request.trusted, owner=request.owner or ""
+        )
     except InvalidRequest as error:
         return error.errors
     return []

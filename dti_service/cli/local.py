@@ -6,7 +6,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from dti_service.service import Service, SubmitRequest
+from dti_service.errors import InvalidRequest
+from dti_service.requests import SubmitRequest, check_request
+from dti_service.service import Service
 from dti_service.settings import Settings
 from dti_service.store import LOG
 
@@ -19,9 +21,16 @@ class LocalBackend:
     def __init__(self, settings: Settings) -> None:
         self.service = Service(settings)
 
+    def problems(self, request: dict[str, Any]) -> list[dict[str, str]]:
+        """Everything wrong with a request, without queueing it."""
+        try:
+            check_request(_as_request(request), self.service)
+        except InvalidRequest as error:
+            return [{**item, "field": item["field"].removeprefix("parameters.")} for item in error.errors]
+        return []
+
     def submit(self, request: dict[str, Any]) -> View:
-        given = {name: value for name, value in request.items() if value is not None}
-        return self.get(self.service.submit(SubmitRequest(**given, owner=_user(), trusted=True)).id)
+        return self.get(self.service.submit(_as_request(request)).id)
 
     def get(self, id: str) -> View:
         view = self.service.get(id)
@@ -61,6 +70,11 @@ class LocalBackend:
 
     def notebook_schema(self, notebook: str) -> dict[str, Any]:
         return self.service.notebook_schema(notebook, trusted=True)
+
+
+def _as_request(request: dict[str, Any]) -> SubmitRequest:
+    given = {name: value for name, value in request.items() if value is not None}
+    return SubmitRequest(**given, owner=_user(), trusted=True)
 
 
 def _user() -> str | None:

@@ -127,5 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--ip", default=None, help="address to listen on (default: localhost)")
     serve.add_argument("--port", type=int, default=None, help="port to listen on (default: 8888)")
     serve.add_argument("--no-browser", action="store_true", help="do not open a browser")
-    serve.add_argument("--allow-root", action="store_true", help="serve although this user is root, as in a container")
+    serve.add_argument(
+        "--allow-root", action="store_true", help="serve although this user is root, as in a container"
+    )
     return parser

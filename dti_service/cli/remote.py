@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dti_service.client import Client
+from dti_service.execution.parameters import validate
 
 View = dict[str, Any]
 
@@ -15,6 +16,10 @@ class RemoteBackend:
 
     def __init__(self, url: str, token: str | None) -> None:
         self.client = Client(url, token)
+
+    def problems(self, request: dict[str, Any]) -> list[dict[str, str]]:
+        """What the notebook's schema says; the server itself refuses what else is wrong."""
+        return validate(self.notebook_schema(request["notebook"]), request["parameters"])[1]
 
     def submit(self, request: dict[str, Any]) -> View:
         return self.client.submit(**{name: value for name, value in request.items() if value is not None})

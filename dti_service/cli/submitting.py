@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": 130}
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Run in the foreground; Ctrl-C cancels and keeps what there is."""
+    """Run in the foreground; Ctrl-C, or the end of a batch system's patience, cancels and keeps what there is."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     backend = open_backend(arguments)
     [request] = build_requests(arguments, backend, sweep=False)
     if arguments.server:
@@ -93,20 +95,18 @@ def build_requests(arguments: argparse.Namespace, backend: Backend, *, sweep: bo
 
     Raises InvalidRequest with all problems at once.
     """
-    from dti_service.execution.parameters import coerce_text, validate
+    from dti_service.execution.parameters import coerce_text
 
     notebook = arguments.notebook if arguments.server else _local_notebook(arguments.notebook)
     schema = backend.notebook_schema(notebook)
     given = _parameters_file(arguments.parameters_file)
     texts = dict(arguments.parameters)
     choices = {name: text.split(",") if sweep else [text] for name, text in texts.items()}
-    requests, problems = [], []
+    requests: list[dict[str, Any]] = []
     for combination in itertools.product(*choices.values()):
         chosen = dict(zip(choices, combination))
-        values, errors = coerce_text(schema, chosen)
-        parameters = {**given, **values}
-        errors = [*errors, *validate(schema, parameters)[1]]
-        problems += [error for error in errors if error not in problems]
+        # A text that cannot be read stays one, and is refused below together with everything else.
+        parameters = {**given, **chosen, **coerce_text(schema, chosen)[0]}
         label = ", ".join(f"{name}={value}" for name, value in chosen.items() if len(choices[name]) > 1)
         requests.append(
             {
@@ -121,8 +121,11 @@ def build_requests(arguments: argparse.Namespace, backend: Backend, *, sweep: bo
                 "resume_from": arguments.resume_from,
             }
         )
+    problems: list[dict[str, str]] = []
+    for request in requests:
+        problems += [problem for problem in backend.problems(request) if problem not in problems]
     if problems:
-        raise InvalidRequest("The parameters cannot be used", errors=problems)
+        raise InvalidRequest("The request cannot be used", errors=problems)
     return requests
 
 
