@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MAX_COMBINATIONS = 4096  # compositions that the exhaustive search may render per image
 
+IN_PLACE = {"identity", "color", "linearcolor", "morpho"}  # transformations that move nothing
+
 
 def as_pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """(height, width) of a size given as one side or a pair."""
@@ -96,7 +98,7 @@ def _sprites(config: RunConfig) -> list[Problem]:
         names = config.background_transformations
         curriculum = sprites.background_curriculum
         problems += _curriculum(f"{prefix}.background_curriculum", curriculum, names, epochs)
-    problems += _sprite_size(config)
+    problems += _sprite_size(config) + _sprite_sources(config)
     combinations = config.model.n_prototypes**sprites.n_layers * max(sprites.n_backgrounds, 1)
     if sprites.estimate_minimum is False and combinations > MAX_COMBINATIONS:
         reason = f"must be true: {combinations} combinations are too many to try (at most {MAX_COMBINATIONS})"
@@ -123,4 +125,38 @@ def _sprite_size(config: RunConfig) -> list[Problem]:
     if not sprites.layer_transformations:
         reason = "needs layer_transformation_sequence (such as color_position) to place sprites"
         return [(field, reason)]
+    names = sprites.layer_transformations
+    placing = next((i for i, name in enumerate(names) if name not in IN_PLACE), None)
+    if placing is None:
+        reason = (
+            f"needs a transformation in layer_transformation_sequence that moves sprites, not only {names}"
+        )
+        return [(field, reason)]
+    curriculum = sprites.layer_curriculum or ()
+    if len(curriculum) >= placing and any(curriculum[:placing]):
+        reason = (
+            f"must activate {names[placing]} from the start (0): it places sprites smaller than the image"
+        )
+        return [("model.sprites.layer_curriculum", reason)]
     return []
+
+
+def _sprite_sources(config: RunConfig) -> list[Problem]:
+    """Starts and choices that cannot work with where sprites come from and how they are chosen."""
+    model, sprites, prefix = config.model, config.model.sprites, "model.sprites"
+    problems = []
+    if model.selection.method != "min":
+        if model.selection.weighting != "comp":
+            problems.append(("model.selection.weighting", "must be comp when model.kind is sprites"))
+        if sprites.n_backgrounds > 1:
+            reason = "must be at most 1 when model.selection.method is not min"
+            problems.append((f"{prefix}.n_backgrounds", reason))
+    if model.source != "pixels":
+        for name in ("init_foreground", "init_background"):
+            if getattr(sprites, name) in ("kmeans", "random_color"):
+                reason = f"must not be {getattr(sprites, name)} when model.source is {model.source}: all start alike"
+                problems.append((f"{prefix}.{name}", reason))
+    elif sprites.n_backgrounds > 1 and sprites.init_background in ("constant", "mean", "gaussian"):
+        reason = f"must be sample, kmeans or random with {sprites.n_backgrounds} backgrounds: equal ones stay equal"
+        problems.append((f"{prefix}.init_background", reason))
+    return problems

@@ -56,11 +56,38 @@ def test_model_combinations(model, field):
         ({"background_curriculum": [3]}, "model.sprites.background_curriculum"),
         ({"freeze_sprite": 100}, "model.sprites.freeze_sprite"),
         ({"n_layers": 5, "estimate_minimum": False}, "model.sprites.estimate_minimum"),
+        ({"n_backgrounds": 2}, "model.sprites.init_background"),
+        ({"sprite_size": 8, "layer_transformation_sequence": "color"}, "model.sprites.sprite_size"),
+        (
+            {
+                "sprite_size": 8,
+                "layer_transformation_sequence": "color_position",
+                "layer_curriculum": [3],
+            },
+            "model.sprites.layer_curriculum",
+        ),
         ({"freeze_foreground": True, "freeze_mask": True, "n_backgrounds": 0}, "model.sprites.freeze_mask"),
     ],
 )
 def test_sprites_combinations(sprites, field):
     assert field in problems(model={"kind": "sprites", "sprites": sprites})
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        ({"selection": {"method": "linear", "weighting": "01"}}, "model.selection.weighting"),
+        ({"selection": {"method": "linear"}, "sprites": {"n_backgrounds": 2}}, "model.sprites.n_backgrounds"),
+        ({"source": "mlp", "sprites": {"init_foreground": "kmeans"}}, "model.sprites.init_foreground"),
+    ],
+)
+def test_sprites_chosen_or_generated(model, field):
+    assert field in problems(model={"kind": "sprites", **model})
+
+
+def test_sprites_placed_from_the_start():
+    sprites = {"sprite_size": 8, "layer_transformation_sequence": "position_tps", "layer_curriculum": [3]}
+    assert RunConfig.from_dict({"model": {"kind": "sprites", "sprites": sprites}})
 
 
 def test_sprites_settings_do_not_matter_to_kmeans():
