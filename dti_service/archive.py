@@ -7,6 +7,7 @@ beforehand and any part of it can be sent again: a download that broke off goes 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import struct
@@ -30,12 +31,22 @@ class ArchiveChanged(RuntimeError):
 
 @dataclass(frozen=True)
 class Member:
-    """A file and the name it has in the archive; size in bytes and time as found when it was listed."""
+    """A file and the name it has in the archive; size in bytes and time as found when it was listed.
+
+    `content`: what is packed instead of a file, whose path is then None.
+    """
 
     name: str
-    path: Path
+    path: Path | None
     size: int
     modified_ns: int
+    content: bytes | None = None
+
+    def open(self) -> BinaryIO:
+        """Raises OSError."""
+        if self.path is not None:
+            return self.path.open("rb")
+        return io.BytesIO(self.content or b"")
 
 
 def members(root: Path, rename: Callable[[str], str | None] = lambda name: name) -> list[Member]:
@@ -108,13 +119,13 @@ class Archive:
         offset = count = 0
         for member in self.members:
             try:
-                stream = member.path.open("rb")
+                stream = member.open()
             except OSError as error:
                 if self.exact:
                     raise ArchiveChanged(f"{member.name} has vanished") from error
                 continue
             with stream:
-                size = os.fstat(stream.fileno()).st_size
+                size = stream.seek(0, os.SEEK_END)
                 if self.exact and size != member.size:
                     raise ArchiveChanged(f"{member.name} has changed")
                 checksum = _checksum(stream, size)

@@ -58,9 +58,17 @@ def check_clustering(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
     return []
 
 
+def check_discover(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Problems in what a front of the DISCOVER platform asks for."""
+    from dti_service.discover.start import check_notebook
+
+    return check_notebook(parameters)
+
+
 BUILT_IN = (
     ("dti_clustering", "DTI clustering", check_clustering),
     ("dti_sprites", "DTI-Sprites", None),
+    ("dti_discover", "DTI for the DISCOVER platform", check_discover),
     ("explore_experiment", "Explore an experiment", None),
     ("launch", "Launch and compare experiments", None),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Float, Int, List, TraitError, TraitType, Unicode, validate
+from traitlets import Bool, Float, Int, List, TraitError, TraitType, Unicode, default, validate
 
 from dti_service import profile
 from dti_service.background import Background
@@ -110,6 +110,10 @@ class DTIServiceApp(ExtensionApp):
         help="development, or production: with the latter the server refuses to start with world-readable keys, a data"
         " directory that everybody may write to, or a Redis that forgets. Default: DTI_PROFILE, else development."
     ).tag(config=True)
+    discover_open = Bool(
+        help="Let anybody who can reach this server use the compatibility routes (/clustering/*, /datasets/*, /test)"
+        " without a token: start, watch, cancel and delete tasks. Default: DTI_DISCOVER_OPEN, else false."
+    ).tag(config=True)
     run_experiments = Bool(
         True,
         help="Run queued experiments in this server. False: only offer the interface, while `dti worker` runs them.",
@@ -131,6 +135,10 @@ class DTIServiceApp(ExtensionApp):
         if trait in _AS_TEXT:
             return _AS_TEXT[trait](value)
         return "" if value is None else list(value) if isinstance(value, tuple) else value
+
+    @default("discover_open")
+    def _default_discover_open(self) -> bool:
+        return os.environ.get("DTI_DISCOVER_OPEN", "").strip().lower() in {"1", "true", "yes", "on"}
 
     @validate("time_limit")
     def _check_time_limit(self, proposal: Any) -> str:
@@ -174,7 +182,13 @@ class DTIServiceApp(ExtensionApp):
         self._refuse_what_is_dangerous(settings)
         self.background = Background(Service(settings), settings, self.serverapp)
         self.context: Context = self.background.context
+        self.context.discover_open = self.discover_open
         self.settings["dti_service_context"] = self.context
+        if self.discover_open:
+            self.log.warning(
+                "THE COMPATIBILITY ROUTES ARE OPEN (discover_open): anybody who can reach this server may start, watch,"
+                " cancel and delete tasks below /clustering without a token."
+            )
 
     def _refuse_what_is_dangerous(self, settings: Settings) -> None:
         """Ends the whole server, and not only this extension: it is the server that would be open."""

@@ -176,6 +176,14 @@ class Notifier:
             self._letters[id] = letter
         self._wake.set()
 
+    def answered(self, id: str, *, after_s: float = 1.0) -> None:
+        """Whoever submitted the experiment has been answered: `after_s` seconds from now it may be told more."""
+        with self._lock:
+            letter = self._letters.get(id)
+            if letter is not None:
+                letter.not_before = time.time() + after_s
+                self._save(letter)
+
     def _path(self, id: str) -> Path:
         return self.directory / f"{id}.json"
 

@@ -11,6 +11,7 @@ def all_handlers() -> list[tuple[str, type[RequestHandler]]]:
         artifacts,
         curations,
         datasets,
+        discover,
         events,
         experiments,
         health,
@@ -21,6 +22,18 @@ def all_handlers() -> list[tuple[str, type[RequestHandler]]]:
     )
     from dti_service.handlers.base import NotFoundHandler
 
-    modules = (experiments, events, artifacts, curations, datasets, notebooks, monitor, health, openapi, pages)
+    modules = (
+        experiments,
+        events,
+        artifacts,
+        curations,
+        datasets,
+        notebooks,
+        monitor,
+        health,
+        openapi,
+        pages,
+        discover,
+    )
     routes = [route for module in modules for route in module.HANDLERS]
     return [*routes, (r"/dti/api/.*", NotFoundHandler)]

@@ -213,7 +213,7 @@ class ArtifactsHandler(ExperimentFile):
                 "path": member.name,
                 "size": member.size,
                 "modified_at": _iso(member.modified_ns),
-                "type": content_type(member.path),
+                "type": content_type(Path(member.name)),
             }
             for member in page[:limit]
         ]

@@ -244,7 +244,11 @@ class Handler(APIHandler):
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.allowed_methods()))
         self.answer_type = "application/json"
-        self.finish(json_text({"message": message, "errors": fields}))
+        self.finish(json_text(self.error_body(message, fields)))
+
+    def error_body(self, message: str, fields: list[dict[str, str]]) -> dict[str, Any]:
+        """What an error answers with."""
+        return {"message": message, "errors": fields}
 
     @classmethod
     def allowed_methods(cls) -> list[str]:

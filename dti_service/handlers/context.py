@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from dti_service.datasets.jobs import DatasetJobs
 from dti_service.metrics import Metrics
@@ -33,6 +34,8 @@ class Context:
     datasets: DatasetJobs
     quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "dti-quick"))
     slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "dti-slow"))
+    discover_open: bool = False  # the compatibility routes need no token
+    discover: Any = None  # what those routes share
     closing: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
