@@ -33,14 +33,12 @@ from dti_service.execution.processes import (
     sweep_experiment,
 )
 from dti_service.experiment import Experiment, timestamp, transition
-from dti_service.store import CANCEL, LOG, NOTEBOOK, RESULTS, RUNNER, Store
+from dti_service.store import CANCEL, LOG, NOTEBOOK, REPORT, RESULTS, RUNNER, STOP, Store
 
 log = logging.getLogger(__name__)
 
 RAN, NOT_CLAIMED = 0, 3  # exit codes
 
-STOP = "stop.json"
-REPORT = "executor.json"
 CLAIM_S = 2.0  # others hold the lock for instants only, unless they run the experiment
 POLL_S = 0.2
 HEARTBEAT_S = 5.0

@@ -29,11 +29,12 @@ __all__ = ["main", "spawn"]
 
 
 def spawn(
-    settings: Settings, id: str, device: str, *, keep_open: Sequence[int] = ()
+    settings: Settings, id: str, device: str, *, keep_open: Sequence[int] = (), options: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a supervisor for a queued experiment, in a session of its own. Raises OSError.
 
-    `keep_open` are open files (locks) that the supervisor holds too, for as long as it lives.
+    `keep_open` are open files (locks) that the supervisor holds too, for as long as it lives; `options` are further
+    ones of its command line.
 
     Its `stdin` is the leash: closing it, or dying, stops the run gracefully and puts the experiment back into the
     queue. Ask for the end with `poll` or `wait`; what became of the experiment is in its record.
@@ -43,6 +44,7 @@ def spawn(
         *("--data-dir", str(settings.data_dir)),
         *("--device", device),
         *("--time-limit", str(settings.time_limit_s)),
+        *options,
     ]
     return subprocess.Popen(
         command,
