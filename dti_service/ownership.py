@@ -13,6 +13,7 @@ from dti_service.events import EventLog
 from dti_service.experiment import Experiment, State, timestamp, transition
 from dti_service.ids import new_id
 from dti_service.locks import FileLock
+from dti_service.naming import default_name
 
 if TYPE_CHECKING:
     from dti_service.run import Run
@@ -80,7 +81,7 @@ def begin(
     experiment = Experiment(
         id=id,
         notebook=notebook,
-        name=_name(notebook, dataset),
+        name=default_name(notebook, None if dataset is None else str(dataset)),
         state="running",
         parameters={name: value for name, value in parameters.items() if value is not None},
         dataset=None if dataset is None else str(dataset),
@@ -108,11 +109,6 @@ def error_kind(error: BaseException) -> str:
     if names & {"MemoryError", "OutOfMemoryError"}:
         return "out_of_memory"
     return "user_error"
-
-
-def _name(notebook: str, dataset: Any) -> str:
-    title = Path(notebook).stem.replace("_", " ")
-    return f"{title}: {Path(str(dataset)).name}" if dataset else title
 
 
 def _user() -> str | None:

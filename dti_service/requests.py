@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from dti_service.dataset_paths import SAMPLE
 from dti_service.datasets.prepare import Datasets
+from dti_service.devices import device_names
+from dti_service.dispatch.slots import can_run
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.store import CHECKPOINT
 
@@ -24,6 +26,9 @@ LONGEST_NAME = 200
 PRIORITIES = range(-1000, 1001)
 # Given by the service itself to the notebook, never by a client.
 INJECTED = ("experiment_dir",)
+# Parameters that name a file beside the images.
+FILES = ("labels",)
+MOST_TAGS, LONGEST_TAG = 32, 64
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class SubmitRequest:
     idempotency_key: str | None = None
     time_limit_s: float | None = None
     trusted: bool = False
+    repeats: str | None = (
+        None  # an experiment whose notebook and folders were accepted before, set by the service
+    )
 
     def __post_init__(self) -> None:
         urls = self.notify_url or []
@@ -54,17 +62,28 @@ class SubmitRequest:
 Problems = list[dict[str, str]]
 
 
-def check_request(request: SubmitRequest, service: Service) -> tuple[Path, dict[str, Any]]:
-    """The notebook's file and the parameters to run it with. Raises InvalidRequest with all problems."""
-    from dti_service.execution.parameters import validate
+@dataclass(frozen=True)
+class Checked:
+    """What a request that can be used comes to."""
+
+    notebook: Path
+    parameters: dict[str, Any]
+    dataset: str | None
+    device: str
+
+
+def check_request(request: SubmitRequest, service: Service) -> Checked:
+    """Raises InvalidRequest with all problems."""
+    from dti_service.execution.parameters import NotebookError, notebook_schema, validate
 
     problems: Problems = []
     parameters = dict(request.parameters)
+    repeated = None if request.repeats is None else service.store.get(request.repeats)
     try:
-        notebook, demo = service.notebook_path(request.notebook, trusted=request.trusted)
-    except NotFound as error:
+        notebook, demo = service.notebook_of(request)
+        schema = notebook_schema(notebook)
+    except (NotFound, NotebookError, OSError) as error:
         raise InvalidRequest("The request cannot be used", [_problem("notebook", str(error))]) from None
-    schema = service.notebook_schema(request.notebook, trusted=request.trusted)
     for name in INJECTED:
         if parameters.pop(name, None) is not None:
             problems.append(_problem(f"parameters.{name}", "is set by the service"))
@@ -74,8 +93,11 @@ def check_request(request: SubmitRequest, service: Service) -> tuple[Path, dict[
             problems.append(_problem("dataset", "this notebook takes no dataset"))
         elif parameters.setdefault("dataset", request.dataset) != request.dataset:
             problems.append(_problem("dataset", "differs from parameters.dataset: give it once"))
-    if "device" in declared and request.device != "auto":
-        parameters.pop("device", None)
+    device = request.device
+    if "device" in declared and isinstance(parameters.get("device"), str):
+        # Which device it gets is for the queue to say; in the run it has another name.
+        asked = parameters.pop("device")
+        device = asked if device == "auto" else device
     values, errors = validate(schema, parameters)
     problems += [_problem(f"parameters.{error['field']}", error["reason"]) for error in errors]
     if demo is not None and demo.check is not None:
@@ -83,20 +105,25 @@ def check_request(request: SubmitRequest, service: Service) -> tuple[Path, dict[
         found = [_problem(f"parameters.{name}", reason) for name, reason in demo.check(values)]
         problems += [problem for problem in found if problem["field"] not in known]
     dataset = parameters.get("dataset")
-    if isinstance(dataset, str):
+    if isinstance(dataset, str) and (repeated is None or dataset != repeated.dataset):
         problems += _dataset(dataset, request, service)
+    for name in FILES:
+        if isinstance(values.get(name), str) and (
+            repeated is None or values[name] != repeated.parameters.get(name)
+        ):
+            problems += _file(name, values[name], request, service)
+    problems += _device(device, service)
     problems += _rest(request, service)
     if problems:
         raise InvalidRequest("The request cannot be used", problems)
-    return notebook, values
+    return Checked(notebook, values, dataset if isinstance(dataset, str) else None, device)
 
 
 def _dataset(dataset: str, request: SubmitRequest, service: Service) -> Problems:
     if dataset == SAMPLE:
         return []
-    path = Path(dataset).expanduser()
-    if request.trusted and not path.is_absolute() and path.exists():
-        return [_problem("dataset", "must be an absolute path: the run has another current folder")]
+    if request.trusted and _is_relative(dataset):
+        return [_problem("dataset", RELATIVE)]
     try:
         Datasets.from_settings(service.settings).check(
             dataset, local=request.trusted, owner=request.owner or ""
@@ -106,17 +133,57 @@ def _dataset(dataset: str, request: SubmitRequest, service: Service) -> Problems
     return []
 
 
+def _file(name: str, text: str, request: SubmitRequest, service: Service) -> Problems:
+    """Whoever is not trusted may name files only in the folders that the server offers."""
+    field_name = f"parameters.{name}"
+    if request.trusted and _is_relative(text):
+        return [_problem(field_name, RELATIVE)]
+    try:
+        path = Path(text).expanduser()
+        if not request.trusted:
+            roots = service.settings.dataset_roots
+            # Resolved first, so that neither ".." nor a link leads out of the allowed folders.
+            if not any(
+                path.is_absolute() and path.resolve().is_relative_to(root.resolve()) for root in roots
+            ):
+                return [
+                    _problem(field_name, "must be a file in a folder that this server is set up to offer")
+                ]
+        if not path.is_file():
+            return [_problem(field_name, "there is no such file")]
+    except (OSError, RuntimeError, ValueError):
+        return [_problem(field_name, "is not the path of a file")]
+    return []
+
+
+RELATIVE = "must be an absolute path: the run has another current folder"
+
+
+def _is_relative(text: str) -> bool:
+    try:
+        path = Path(text).expanduser()
+        return not path.is_absolute() and path.exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _device(device: str, service: Service) -> Problems:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        return [_problem("device", "must be auto, cpu, cuda or cuda:N")]
+    if service.settings.redis_url is None and not can_run(service.settings, device):
+        here = ", ".join(device_names(service.settings))
+        return [_problem("device", f"there is no {device} here; experiments run on {here}")]
+    return []
+
+
 def _rest(request: SubmitRequest, service: Service) -> Problems:
     problems: Problems = []
     if request.name is not None and not 0 < len(request.name.strip()) <= LONGEST_NAME:
         problems.append(_problem("name", f"must have 1 to {LONGEST_NAME} characters"))
     if request.priority not in PRIORITIES:
         problems.append(_problem("priority", f"must be from {PRIORITIES[0]} to {PRIORITIES[-1]}"))
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", request.device):
-        problems.append(_problem("device", "must be auto, cpu, cuda or cuda:N"))
     for url in request.notify_url:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or len(url) > 4096:
+        if not _is_web_address(url):
             problems.append(_problem("notify_url", f"must be an http or https address, not {url[:100]!r}"))
     if request.time_limit_s is not None and not 0 < request.time_limit_s <= service.settings.time_limit_s:
         limit = round(service.settings.time_limit_s)
@@ -124,6 +191,38 @@ def _rest(request: SubmitRequest, service: Service) -> Problems:
     if request.resume_from is not None:
         problems += _resume(request.resume_from, service)
     return problems
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and len(url) <= 4096
+    except ValueError:
+        return False
+
+
+def check_annotations(changes: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for a name, tags or a mark to keep that cannot be used."""
+    problems: Problems = []
+    for name, value in changes.items():
+        if name == "name":
+            fits = isinstance(value, str) and 0 < len(value.strip()) <= LONGEST_NAME
+            reason = f"must have 1 to {LONGEST_NAME} characters"
+        elif name == "tags":
+            fits = (
+                isinstance(value, list)
+                and len(value) <= MOST_TAGS
+                and all(isinstance(tag, str) and 0 < len(tag.strip()) <= LONGEST_TAG for tag in value)
+            )
+            reason = f"must be at most {MOST_TAGS} words of 1 to {LONGEST_TAG} characters"
+        elif name == "keep":
+            fits, reason = isinstance(value, bool), "must be true or false"
+        else:
+            fits, reason = False, "cannot be changed"
+        if not fits:
+            problems.append(_problem(name, reason))
+    if problems:
+        raise InvalidRequest("The changes cannot be used", problems)
 
 
 def _resume(id: str, service: Service) -> Problems:
@@ -142,7 +241,7 @@ def _resume(id: str, service: Service) -> Problems:
 def digest(request: SubmitRequest) -> str:
     """Equal for requests that ask for the same: tells whether an idempotency key is used twice for one thing."""
     values = dataclasses.asdict(request)
-    for name in ("owner", "idempotency_key", "trusted"):
+    for name in ("owner", "idempotency_key", "trusted", "repeats"):
         values.pop(name)
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,15 @@ from dti_service.errors import Conflict, NotFound, Unavailable
 from dti_service.experiment import Experiment, timestamp, transition
 from dti_service.ids import new_id
 from dti_service.index import Query
+from dti_service.locks import try_lock
 from dti_service.monitor import monitor as monitor_view
 from dti_service.monitor import workers as workers_view
-from dti_service.requests import SubmitRequest, check_request, digest
+from dti_service.naming import default_name
+from dti_service.recovery import recover
+from dti_service.requests import SubmitRequest, check_annotations, check_request, digest
 from dti_service.retention import expired
 from dti_service.settings import Settings
-from dti_service.store import CHECKPOINT, Store
+from dti_service.store import CHECKPOINT, SOURCE, Store
 from dti_service.views import experiment_view
 
 __all__ = ["Service", "SubmitRequest"]
@@ -27,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LEAST_FREE_BYTES = 200 * 2**20
 CANCEL_CLAIM_S = 0.5
+KEY_LOCK_S = 10.0
 
 
 class Service:
@@ -51,25 +58,33 @@ class Service:
         Raises InvalidRequest with every problem, Conflict for an idempotency key used before for something else,
         Unavailable when the disk is nearly full.
         """
-        if request.idempotency_key:
+        if not request.idempotency_key:
+            return self._submit(request)
+        # Two requests with one key may arrive at once, at several servers.
+        with try_lock(self.store.locks / "idempotency.lock", KEY_LOCK_S) as alone:
+            if not alone:
+                raise Unavailable("Too many requests at once: try again")
             earlier = self.store.find_by_key(request.idempotency_key, request.owner)
-            if earlier is not None:
-                if earlier.request_digest != digest(request):
-                    raise Conflict("This Idempotency-Key was used for another request")
-                return earlier
-        notebook, parameters = check_request(request, self)
+            if earlier is None:
+                return self._submit(request)
+        if earlier.request_digest != digest(request):
+            raise Conflict("This Idempotency-Key was used for another request")
+        return earlier
+
+    def _submit(self, request: SubmitRequest) -> Experiment:
+        checked = check_request(request, self)
         if shutil.disk_usage(self.settings.data_dir).free < LEAST_FREE_BYTES:
             raise Unavailable("The data disk is nearly full: delete old experiments first")
         now = timestamp()
         experiment = Experiment(
             id=new_id(),
             notebook=request.notebook,
-            name=request.name or _default_name(request),
-            parameters=parameters,
-            dataset=request.dataset,
+            name=request.name or default_name(request.notebook, checked.dataset),
+            parameters=checked.parameters,
+            dataset=checked.dataset,
             owner=request.owner,
             priority=request.priority,
-            device=request.device,
+            device=checked.device,
             notify_url=list(request.notify_url),
             resume_from=request.resume_from,
             idempotency_key=request.idempotency_key,
@@ -81,7 +96,12 @@ class Service:
         checkpoint = None
         if request.resume_from:
             checkpoint = self.store.directory(request.resume_from) / CHECKPOINT
-        self.store.create(experiment, notebook, checkpoint)
+        try:
+            self.store.create(experiment, checked.notebook, checkpoint)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Unavailable("The data disk is full: delete old experiments first") from error
+            raise
         self._wake()
         return experiment
 
@@ -93,48 +113,49 @@ class Service:
         owner: str | None = None,
         trusted: bool = False,
     ) -> Experiment:
-        """Queue the request of an experiment again, with `changes`. Raises as `submit`, and ExperimentNotFound."""
+        """Queue the request of an experiment again, with `changes`. Raises as `submit`, and ExperimentNotFound.
+
+        Its notebook and folders were accepted the first time, and are now too, whoever asks. Of `parameters`, only
+        what differs is said; null takes a parameter back to the notebook's default.
+        """
         experiment = self.store.get(id)
+        given = {name: value for name, value in (changes or {}).items() if value is not None}
+        parameters = {**experiment.parameters, **given.pop("parameters", {})}
+        # Said twice, the later word counts: a changed `dataset` stands in both places.
+        dataset = given.pop("dataset", None) or parameters.get("dataset") or experiment.dataset
+        parameters.pop("dataset", None)
         values: dict[str, Any] = {
             "notebook": experiment.notebook,
-            "parameters": {name: value for name, value in experiment.parameters.items() if name != "dataset"},
-            "dataset": experiment.dataset,
             "name": experiment.name,
             "notify_url": experiment.notify_url,
             "priority": experiment.priority,
             "device": experiment.device,
             "time_limit_s": experiment.time_limit_s,
             "owner": owner or experiment.owner,
+            **given,
+            "parameters": {name: value for name, value in parameters.items() if value is not None},
+            "dataset": dataset,
         }
-        given = {name: value for name, value in (changes or {}).items() if value is not None}
-        if "parameters" in given:
-            # Only what differs is said; null takes a parameter back to the notebook's default.
-            merged = {**values["parameters"], **given["parameters"]}
-            given["parameters"] = {name: value for name, value in merged.items() if value is not None}
-        values |= given
-        # Whoever may run it again need not be allowed to name its folder: that was checked the first time.
-        trusted = trusted or not changes or {"notebook", "dataset", "parameters"}.isdisjoint(changes)
-        return self.submit(SubmitRequest(**values, trusted=trusted))
+        repeats = None if "notebook" in given else id
+        return self.submit(SubmitRequest(**values, trusted=trusted, repeats=repeats))
 
     def get(self, id: str) -> dict[str, Any]:
         """The experiment as clients see it. Raises ExperimentNotFound."""
-        return experiment_view(self.store.get(id), self.store, self.queue_positions())
+        experiment = self.store.get(id)
+        positions = self.queue_positions() if experiment.state == "queued" else {}
+        return experiment_view(experiment, self.store, positions)
 
     def patch(self, id: str, **changes: Any) -> Experiment:
-        """Change name, tags or keep. Raises ExperimentNotFound."""
-        return self.store.annotate(
-            id, **{name: value for name, value in changes.items() if value is not None}
-        )
+        """Change name, tags or keep. Raises ExperimentNotFound, InvalidRequest."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        check_annotations(given)
+        return self.store.annotate(id, **given)
 
     def cancel(self, id: str, by: str | None = None) -> Experiment:
         """Ask for the end of an experiment; one that has ended stays as it is. Raises ExperimentNotFound."""
         experiment = self.store.get(id)
         if experiment.ended:
             return experiment
-        if experiment.origin == "interactive" and experiment.state == "running" and not self.store.alive(id):
-            raise Conflict(
-                f"Experiment {id} is run by hand and its process is gone: it will be marked as lost"
-            )
         self.store.request_cancel(id, by)
         with self.store.claim(id, CANCEL_CLAIM_S) as free:
             experiment = self.store.get(id)
@@ -142,6 +163,9 @@ class Service:
                 experiment = transition(experiment, "cancelled")
                 self.store.save(experiment)
                 self.store.events(id).append("state", state="cancelled", attempt=experiment.attempt)
+        if experiment.state == "running" and not self.store.alive(id):
+            recover(self.store, self.settings)
+            experiment = self.store.get(id)
         self._wake()
         return experiment
 
@@ -154,22 +178,20 @@ class Service:
     def list(self, **query: Any) -> dict[str, Any]:
         """{items, next_cursor, total}. Raises BadRequest for an unknown sort or cursor."""
         page = self.store.page(Query(**{name: value for name, value in query.items() if value is not None}))
-        positions = self.queue_positions()
-        items = [experiment_view(experiment, self.store, positions) for experiment in page.items]
-        if query.get("state") == "cancelling":
-            items = [item for item in items if item["state"] == "cancelling"]
-        return {"items": items, "next_cursor": page.next_cursor, "total": page.total}
+        return {"items": self._views(page.items), "next_cursor": page.next_cursor, "total": page.total}
+
+    def _views(self, experiments: Sequence[Experiment]) -> Sequence[dict[str, Any]]:
+        waits = any(experiment.state == "queued" for experiment in experiments)
+        positions = self.queue_positions() if waits else {}
+        return [experiment_view(experiment, self.store, positions) for experiment in experiments]
 
     def queue_positions(self) -> dict[str, int]:
         """1 for the experiment that runs next, and so on."""
-        return {experiment.id: place for place, experiment in enumerate(self.store.queued(), start=1)}
+        return {id: place for place, (id, _) in enumerate(self.store.waiting(), start=1)}
 
     def queue(self) -> dict[str, Any]:
         """What waits, in order, and what runs."""
-        positions = self.queue_positions()
-        waiting = [experiment_view(item, self.store, positions) for item in self.store.queued()]
-        running = [experiment_view(item, self.store, positions) for item in self.store.running()]
-        return {"queued": waiting, "running": running}
+        return {"queued": self._views(self.store.queued()), "running": self._views(self.store.running())}
 
     def workers(self) -> dict[str, Any]:
         return workers_view(self.store)
@@ -190,12 +212,13 @@ class Service:
         freed = 0
         deleted = []
         for id in old:
-            size = sum(file.stat().st_size for file in self.store.directory(id).rglob("*") if file.is_file())
-            if not dry_run:
-                try:
-                    self.store.delete(id)
-                except (Conflict, NotFound):
+            try:
+                size = folder_size(self.store.directory(id))
+                if not dry_run and not self.store.delete(id, unless_kept=True):
                     continue
+            except (Conflict, NotFound, ValueError, OSError) as error:
+                log.warning("Experiment %s is not removed now: %s", id, error)
+                continue
             freed += size
             deleted.append(id)
         return {"experiments": deleted, "bytes": freed, "dry_run": dry_run}
@@ -215,6 +238,18 @@ class Service:
             else:
                 items.append({"name": name, "error": demo.reason})
         return {"items": items}
+
+    def notebook_of(self, request: SubmitRequest) -> tuple[Path, Demo | None]:
+        """The notebook that a request asks for; one that is repeated is kept in its experiment. Raises NotFound."""
+        try:
+            return self.notebook_path(request.notebook, trusted=request.trusted)
+        except NotFound:
+            if request.repeats is None:
+                raise
+            kept = self.store.directory(request.repeats) / SOURCE
+            if not kept.is_file():
+                raise
+            return kept, None
 
     def notebook_path(self, name: str, *, trusted: bool = False) -> tuple[Path, Demo | None]:
         """The notebook of that name, or for trusted callers at that path. Raises NotFound."""
@@ -243,7 +278,11 @@ class Service:
         return notebook_schema(path)
 
 
-def _default_name(request: SubmitRequest) -> str:
-    title = Path(request.notebook).stem.replace("_", " ")
-    dataset = request.dataset or request.parameters.get("dataset")
-    return f"{title}: {Path(str(dataset)).name}" if dataset else title
+def folder_size(folder: Path) -> int:
+    """Bytes of the files below `folder`, which may change meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            state = path.lstat()
+            total += state.st_size if stat.S_ISREG(state.st_mode) else 0
+    return total

@@ -27,6 +27,8 @@ NOTEBOOK, SOURCE = "notebook.ipynb", "source.ipynb"
 EVENTS, LOG, LOCK = "events.jsonl", "log.txt", ".lock"
 RUNNER, STOP, REPORT = "runner.json", "stop.json", "executor.json"  # only while it runs
 RESULTS, CHECKPOINT = "results", "checkpoint"
+MOST_EVENTS = 4 * 2**20  # bytes from the end in which the latest progress is looked for
+MOST_KNOWN = 2000  # experiments whose progress is remembered
 OLD_S = 600.0  # no write of a single file takes as long
 
 
@@ -44,6 +46,8 @@ class Store:
         self.trash = self.data_dir / "trash"
         for folder in (self.root, self.locks, self.trash):
             folder.mkdir(parents=True, exist_ok=True)
+        # What was read of progress: id -> latest events, and the position behind them.
+        self._progress: dict[str, tuple[dict[str, Any], int]] = {}
         self.index = Index(self.data_dir / "index.sqlite3", self)
 
     # One experiment
@@ -121,13 +125,17 @@ class Store:
         self.index.update(id)
         return self.get(id)
 
-    def delete(self, id: str) -> None:
-        """Remove an experiment that is not running. Raises ExperimentNotFound, Conflict."""
+    def delete(self, id: str, *, unless_kept: bool = False) -> bool:
+        """Remove an experiment that is not running; False if it was kept. Raises ExperimentNotFound, Conflict."""
         with self.claim(id, timeout_s=0.2) as free:
-            if not free or self.get(id).state == "running":
+            experiment = self.get(id) if free else None
+            if experiment is None or experiment.state == "running":
                 raise Conflict(f"Experiment {id} is running: cancel it first")
+            if unless_kept and experiment.keep:
+                return False
             self._discard(self.directory(id))
         self.index.remove(id)
+        return True
 
     def _discard(self, folder: Path) -> None:
         """Out of sight at once, and then gone, so that a half-deleted experiment is never seen."""
@@ -179,11 +187,18 @@ class Store:
         return EventLog(self.directory(id) / EVENTS)
 
     def progress(self, id: str) -> dict[str, Any] | None:
-        """The latest progress {step, total, unit, eta_s, phase, cell}, or None before the first."""
-        event = self.events(id).last("progress")
-        if event is None:
+        """The latest {step, total, unit, eta_s, phase, cell}, or None before the first; `cell` counts from 0."""
+        known, position = self._progress.get(id, ({}, 0))
+        found, position = self.events(id).latest({"progress", "cell"}, position, MOST_EVENTS)
+        known = {**known, **found}
+        self._progress[id] = (known, position)
+        while len(self._progress) > MOST_KNOWN:
+            with contextlib.suppress(StopIteration, KeyError, RuntimeError):
+                del self._progress[next(iter(self._progress))]
+        if "progress" not in known:
             return None
-        return {name: event.get(name) for name in ("step", "total", "unit", "eta_s", "phase", "cell")}
+        progress = {name: known["progress"].get(name) for name in ("step", "total", "unit", "eta_s", "phase")}
+        return {**progress, "cell": known.get("cell", {}).get("index")}
 
     # Many experiments
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from dti_service.errors import NotFound
 from dti_service.experiment import Experiment
 from dti_service.store import CANCEL, NOTEBOOK, RESULTS, Store
 
@@ -19,7 +21,10 @@ def experiment_view(
     state: str = experiment.state
     if state == "running" and (folder / CANCEL).exists():
         state = "cancelling"
-    progress = store.progress(experiment.id) if experiment.state != "queued" and folder.exists() else None
+    progress = None
+    if experiment.attempt:
+        with contextlib.suppress(NotFound, OSError):
+            progress = store.progress(experiment.id)
     return {
         "id": experiment.id,
         "name": experiment.name,
