@@ -31,9 +31,9 @@ class _Line:
         lines = [_overwrite(line.rstrip("\r")) for line in finished]
         self.overwritten = "\r" in rest or (self.overwritten and not finished)
         self.text = _overwrite(rest)
-        if len(self.text) > LONGEST_LINE and not self.text.endswith("\r"):
-            lines.append(self.text)
-            self.text = ""
+        while len(self.text) > LONGEST_LINE:  # what never ends its line must not gather here
+            lines.append(self.text[:LONGEST_LINE])
+            self.text = self.text[LONGEST_LINE:]
         return lines
 
     def take(self) -> list[str]:
