@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from dti_service.dataset_paths import SAMPLE
+from dti_service.datasets.guard.addresses import AllowList, check_url
+from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.prepare import Datasets
 from dti_service.devices import device_names
 from dti_service.dispatch.slots import can_run
@@ -182,23 +183,18 @@ def _rest(request: SubmitRequest, service: Service) -> Problems:
         problems.append(_problem("name", f"must have 1 to {LONGEST_NAME} characters"))
     if request.priority not in PRIORITIES:
         problems.append(_problem("priority", f"must be from {PRIORITIES[0]} to {PRIORITIES[-1]}"))
+    allowed = AllowList.parse(service.settings.allow_hosts)
     for url in request.notify_url:
-        if not _is_web_address(url):
-            problems.append(_problem("notify_url", f"must be an http or https address, not {url[:100]!r}"))
+        try:
+            check_url(url, allowed)
+        except GuardError as error:
+            problems.append(_problem("notify_url", f"{error.reason}; {error.remedy}"))
     if request.time_limit_s is not None and not 0 < request.time_limit_s <= service.settings.time_limit_s:
         limit = round(service.settings.time_limit_s)
         problems.append(_problem("time_limit_s", f"must be more than 0 and at most {limit}"))
     if request.resume_from is not None:
         problems += _resume(request.resume_from, service)
     return problems
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and len(url) <= 4096
-    except ValueError:
-        return False
 
 
 def check_annotations(changes: Mapping[str, Any]) -> None:

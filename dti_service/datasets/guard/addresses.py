@@ -108,7 +108,7 @@ def parse_url(text: str, *, length: int = 4096) -> httpx.URL:
         # The subject is shown and logged: keep the secret out of it.
         safe = str(url.copy_with(userinfo=b""))
         raise GuardError(safe, "the address holds a user name or password", "use an address that needs none")
-    if not host or host.startswith("."):
+    if not host or host.startswith(".") or "%" in host:
         raise GuardError(subject, "the address names no host", "check it in a browser")
     if url.port is not None and not 0 < url.port < 65536:
         raise GuardError(subject, "the port is out of range", "use a port from 1 to 65535")
