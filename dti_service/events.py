@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import math
 import os
 from collections.abc import AsyncIterator
 from collections.abc import Set as AbstractSet
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dti_service.experiment import timestamp
+from dti_service.plain import plain
 
 CHUNK = 256 * 1024  # bytes read at a time
 TAIL = 32 * 1024  # bytes at the end in which the latest event is looked for first
@@ -28,9 +28,11 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, kind: str, **data: Any) -> None:
+    def append(self, kind: str, /, **data: Any) -> None:
         """Add one event. One `write` in append mode, so that lines of several writers do not mix. Raises OSError."""
-        content = _to_json({"time": timestamp(), "kind": kind, **data}) + b"\n"
+        event = {"time": timestamp(), "kind": kind, **data}
+        event["kind"] = kind  # whatever the data hold
+        content = _to_json(event) + b"\n"
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             content = self._mend(handle) + content
@@ -150,18 +152,8 @@ def _to_json(event: dict[str, Any]) -> bytes:
     try:
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(event), ensure_ascii=False, separators=(",", ":"), default=str)
+        text = json.dumps(plain(event), ensure_ascii=False, separators=(",", ":"), default=str)
     return text.encode(errors="replace")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -100,7 +100,8 @@ class TrainingCallback:
 
     def on_prototypes(self, iteration: int, images: Mapping[str, np.ndarray]) -> None:
         for name, pictures in images.items():
-            self.run.live_images(name, np.asarray(pictures), iteration)
+            if len(pictures):
+                self.run.live_images(name, np.asarray(pictures), iteration)
 
     def on_event(self, kind: str, **data: Any) -> None:
         if kind == "phase":  # reading images, writing results: long enough to be shown as progress

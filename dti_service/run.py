@@ -7,6 +7,7 @@ a run only writes into its experiment directory.
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ import numpy as np
 from dti_service import atomic
 from dti_service.events import EventLog
 from dti_service.ids import is_id
+from dti_service.plain import plain
 
 if TYPE_CHECKING:
     from dti_service.datasets.prepare import Resolved
@@ -48,7 +50,6 @@ class Run:
         self._progress_at = 0.0
         self._stop_at = 0.0
         self._stop = False
-        self._pictures: dict[str, list[Path]] = {}
         self._display: Display | None = None
         for folder in (self.results, self.checkpoint):
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ class Run:
 
     def metrics(self, iteration: int, **values: float) -> None:
         """Points of the curves at `iteration`."""
-        self._event("metrics", iteration=iteration, values=_numbers(values))
+        self._event("metrics", iteration=iteration, values=plain(values))
 
     def image(self, path: str, array: np.ndarray, caption: str = "", **details: Any) -> None:
         """Write a picture ((H, W) or (H, W, C), uint8 or float in [0, 1]) to `path` in the directory, and say so."""
@@ -104,12 +105,14 @@ class Run:
         height, width = images.shape[1:3]
         layout = {"count": len(images), "columns": columns, "width": width, "height": height}
         self.image(path.as_posix(), sheet, caption=name, iteration=iteration, name=name, tiles=layout)
-        series = self._pictures.setdefault(name, [])
-        if path not in series:
-            series.append(path)
-        while len(series) > KEPT_PICTURES:
-            (self.directory / series.pop(0)).unlink(missing_ok=True)
+        self._safely("picture", lambda: self._forget_old_pictures(name))
         self._show(lambda display: display.images(name, images))
+
+    def _forget_old_pictures(self, name: str) -> None:
+        """Also those of an earlier attempt; the numbers in their names have one length, so they sort by age."""
+        pattern = f"{glob.escape(name)}-{'[0-9]' * 8}.png"
+        for path in sorted((self.directory / "live").glob(pattern))[:-KEPT_PICTURES]:
+            path.unlink(missing_ok=True)
 
     def artifact(self, path: Path) -> None:
         """A file in the directory is complete."""
@@ -156,11 +159,13 @@ class Run:
         """The run has done its work; `metrics` join those in results/metrics.json."""
         path = self.results / "metrics.json"
         known = atomic.read_json(path) if path.exists() else {}
-        merged = {**known, **_numbers(metrics or {})}
+        merged = plain({**known, **(metrics or {})})
         atomic.write_json(path, merged)
         self._event("event", name="finished")
         self._show(lambda display: display.finished())
         if self._own is not None:
+            if self._own.experiment.state in ("failed", "cancelled"):
+                log.warning("This run has %s already: run the notebook again", self._own.experiment.state)
             self._own.end("succeeded", self._events, metrics=merged)
 
     def fail(self, kind: str, message: str) -> None:
@@ -179,8 +184,10 @@ class Run:
 
     # Inside
 
-    def _event(self, kind: str, **data: Any) -> None:
+    def _event(self, kind: str, /, **data: Any) -> None:
         self._safely("event", lambda: self._events.append(kind, **data))
+        if self._own is not None:
+            self._own.give_sign()
 
     def _safely(self, what: str, action: Callable[[], None]) -> bool:
         try:
@@ -218,7 +225,7 @@ def current_run(
     """
     global _current
     directory = os.environ.get("DTI_EXPERIMENT_DIR")
-    if directory and experiment_dir in (None, "", directory):
+    if directory and (not experiment_dir or Path(experiment_dir) == Path(directory)):
         if _current is None or _current.directory != Path(directory):
             _current = Run(Path(directory), device=os.environ.get("DTI_DEVICE", "auto"))
         return _current
@@ -251,20 +258,3 @@ def tile(images: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON can hold: NumPy scalars become plain numbers, numbers that are not finite become null."""
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return _numbers(value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
