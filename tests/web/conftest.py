@@ -210,7 +210,7 @@ def start_server(root: Path, data_dir: Path) -> Server:
             with urllib.request.urlopen(base + "api/health", timeout=5):
                 return Server(base, base + "api/", data_dir, process)
         except OSError:
-            text = (root / "server.log").read_text(errors="replace")[-4000:]
+            text = (root / "server.log").read_text(errors="replace")[:6000]
             assert process.poll() is None, text
             assert time.monotonic() < end, text
             time.sleep(0.2)
@@ -394,7 +394,8 @@ class Eyes:
         labels = page.locator(".rail-item").evaluate_all(
             "items => items.map(item => item.getAttribute('aria-label'))"
         )
-        return {label.split(", ")[0]: int(label.split(", ")[1].split()[0]) for label in labels}
+        found = (re.fullmatch(r"(.*), ([\d,]+) images, [^,]*", label) for label in labels)
+        return {match[1]: int(match[2].replace(",", "")) for match in found if match}
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 // What is shown, in which order, and which clusters are open. Changes of the curation move as little as possible.
 
 import { imageFilter, keepOrder, sortClusters, sortImages } from './order.js';
-import { touchedClusters } from './curation.js';
+import { touchedClusters, UNSORTED } from './curation.js';
 
 export class Arrangement {
   /** `settings`: {order, clusters, filter}; `compare` for names; `sourceOf(row)` for the filter by source. */
@@ -91,6 +91,10 @@ export class Arrangement {
       const known = new Set(this.ids);
       this.curation.order.forEach((id, at) => {
         if (known.has(id)) return;
+        if (id === UNSORTED) {
+          this.ids.push(id);
+          return;
+        }
         // A new cluster stands after its neighbour, wherever that one is shown.
         const neighbour = this.curation.order[at - 1];
         const place = neighbour === undefined ? 0 : this.ids.indexOf(neighbour) + 1;

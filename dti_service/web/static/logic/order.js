@@ -1,5 +1,6 @@
 // In which order clusters and images are shown, and which are shown at all.
 
+import { UNSORTED } from './curation.js';
 import { folderOf } from './table.js';
 
 export const IMAGE_ORDERS = ['best', 'worst', 'doubt', 'name'];
@@ -24,7 +25,13 @@ function defaultCompare(a, b) {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-export function sortClusters(curation, by, { compare = defaultCompare } = {}) {
+/** The unsorted come last whatever the order. */
+export function sortClusters(curation, by, options) {
+  const ids = sorted(curation, by, options);
+  return curation.has(UNSORTED) ? [...ids.filter((id) => id !== UNSORTED), UNSORTED] : ids;
+}
+
+function sorted(curation, by, { compare = defaultCompare } = {}) {
   const ids = [...curation.order];
   if (by === 'size') return stable(ids, (id) => -curation.members(id).length);
   if (by === 'spread') return stable(ids, (id) => -median(curation.members(id).map((row) => curation.distance(row))));

@@ -561,7 +561,8 @@ export class ResultView {
     if (!done) return;
     this.selection.remove(rows);
     this.tray.remove(rows);
-    if (after !== null && hadFocus) this.view.focus(after);
+    // A new cluster is being named at this moment: the focus is there.
+    if (after !== null && hadFocus && target !== '+new') this.view.focus(after);
   }
 
   /** The image that gets the focus when the one that has it moves away: the next that stays. */
