@@ -102,6 +102,12 @@ class DTIModel(nn.Module, ABC):
     ) -> None:
         """Make prototypes `empty` copies of `source`, with what the optimiser remembers of it."""
 
+    memory_field = "training.batch_size"  # the setting that memory depends on most
+
+    def activation_bytes(self, batch_size: int) -> int:
+        """Memory that a step must hold for its gradient, about, without the encoder; 0: not worth asking."""
+        return 0
+
     def parameter_groups(self, training: TrainingConfig) -> list[dict[str, Any]]:
         """Groups "prototypes", "encoder", "heads" (everything else) for Adam, each with lr and weight_decay."""
         prototypes = self.prototype_parameters()

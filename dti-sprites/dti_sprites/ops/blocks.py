@@ -8,7 +8,7 @@ import torch
 
 CPU_ELEMENTS = 2**18  # of one block of candidates: 1 MiB of float32, about a core's second-level cache
 GPU_ELEMENTS = 2**26  # 256 MiB; a few such tensors exist at a time
-CPU_SEARCH_ELEMENTS = 2**21  # of the candidates of all layers, which several steps visit
+CPU_SEARCH_ELEMENTS = 2**19  # of the candidates of all layers, which several steps visit
 
 
 def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> Iterator[tuple[slice, slice]]:

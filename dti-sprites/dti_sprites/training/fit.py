@@ -26,6 +26,7 @@ from dti_sprites.training.checkpoint import (
 )
 from dti_sprites.training.device import Backends, check_compiler, resolve_device
 from dti_sprites.training.interrupt import DeferredInterrupt
+from dti_sprites.training.memory import check_memory
 from dti_sprites.training.optimiser import GroupedAdam
 from dti_sprites.training.record import NotFinite, Record
 
@@ -84,6 +85,7 @@ class Trainer:
         self.noise = torch.Generator().manual_seed(self.training.seed)  # initial prototypes, restarts
         order = torch.Generator().manual_seed(self.training.seed)
         self.batches = DeviceBatches(images, self.training.batch_size, device, order)
+        check_memory(model, self.batches.batch_size, device)
         self.optimizer = GroupedAdam(model, self.training)
         self.record = Record()
         self.epoch = 0  # completed epochs

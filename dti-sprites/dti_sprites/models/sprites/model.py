@@ -70,6 +70,24 @@ class DTISprites(DTIModel):
         self.schedule = Schedule(config)
         self.completed = self.schedule.starts[-1]
 
+    memory_field = "model.sprites.n_layers"
+
+    @property
+    def rendered(self) -> int:
+        """Sprites per image that are rendered with gradient."""
+        return self.n_layers
+
+    def activation_bytes(self, batch_size: int) -> int:
+        height, width = self.image_size
+        share = self.sprite_size[0] * self.sprite_size[1] / (height * width)
+        own = share * len(self.transformation_names)
+        # Saved for the gradient, measured: some five maps per channel and two per transformation, and the
+        # visibility of each layer under each other one.
+        maps = self.rendered * (self.channels + 2) * (5 + 2 * own)
+        if self.renderer.occlusion.head is not None:
+            maps += 2 * self.n_layers**2
+        return int(4 * batch_size * height * width * maps)
+
     # Phases
 
     @property

@@ -43,6 +43,10 @@ class PredictedSprites(DTISprites):
         share = config.training.empty_cluster_threshold
         self.threshold = 0.2 / self.n_prototypes if share is None else share
 
+    @property
+    def rendered(self) -> int:
+        return self.n_layers * self.n_prototypes
+
     def probabilities(self, features: Tensor) -> Tensor:
         """features (B, F) -> (B, L, K or K + 1). While sprites are frozen the empty one has none."""
         latents = self.bank.latents

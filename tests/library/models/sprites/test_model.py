@@ -269,9 +269,49 @@ def test_memory_of_the_search_does_not_grow_with_the_batch(scenes, monkeypatch):
             pixels, stack = model.weight_of(x, None), model.bank.stack(False)
             prediction = model.renderer.predict(model.features(x))
             seen.elements = 0
-            model.search(x, pixels, stack, model.backgrounds(), prediction, None)
+            model.search(x, pixels, stack, model.backgrounds(), prediction, None, model.solve)
         return seen.elements
 
     few = largest(2)
     assert 8 * 2 * 9 * 144 <= few <= 45_000
     assert largest(40) == few  # the images themselves are still fewer
+
+
+@pytest.mark.parametrize("method", ["min", "linear"])
+@pytest.mark.parametrize(
+    ("sequence", "sprites"),
+    [
+        ("identity", {"n_layers": 3}),
+        ("identity_projective", {"n_layers": 8, "occlusion": "predicted"}),
+        ("color_projective_tps", {"n_layers": 1, "sprite_size": None, "layer_transformation_sequence": None}),
+    ],
+)
+def test_estimate_of_memory_is_that_of_the_saved_tensors(scenes, method, sequence, sprites):
+    settings = {"selection": {"method": method}, "sprites": {"sprite_size": 12, **sprites}}
+    model = scenes.tiny(size=(24, 24), n_prototypes=4, transformation_sequence=sequence, **settings)
+    x, _ = scenes.batch(6, size=(24, 24))
+    features = model.encoder(x).detach()
+    model.encoder.forward = lambda x: features
+    saved, kept = {}, []
+
+    def pack(tensor):
+        kept.append(tensor)  # so that no address is used twice
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.step(x)
+    for parameter in model.parameters():
+        saved.pop(parameter.untyped_storage().data_ptr(), None)
+    assert 0.6 < model.activation_bytes(6) / sum(saved.values()) < 1.6
+
+
+def test_more_layers_than_memory_allows_are_refused_with_the_estimate(scenes, monkeypatch):
+    from dti_sprites.data.imageset import ImageSet
+    from dti_sprites.training import fit, memory
+
+    model = scenes.tiny()
+    images = ImageSet(torch.zeros(4, 3, 7, 6, dtype=torch.uint8), list("abcd"))
+    monkeypatch.setattr(memory, "total_memory", lambda device: 1000)
+    with pytest.raises(ConfigError, match=r"model.sprites.n_layers: a step of 4 images needs about .* GiB"):
+        fit(model, images, model.config)

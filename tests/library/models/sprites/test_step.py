@@ -177,7 +177,8 @@ def test_frozen_parts_have_no_gradient(scenes, sprites, still):
     for epoch in (0, 1, 2):
         model.set_epoch(epoch)
         model.zero_grad(set_to_none=True)
-        check(scenes, model, x)
+        if epoch == 1:
+            check(scenes, model, x)
         model.step(x).loss.backward()
         expected = still if epoch < 2 else {"backgrounds", "colours"} if True in sprites.values() else set()
         assert {name for name, part in parts.items() if part.pixels.grad is None} == expected
