@@ -7,7 +7,6 @@ import os
 import sys
 
 from dti_service.cli.backend import open_settings
-from dti_service.errors import InvalidRequest
 
 
 def serve_command(arguments: argparse.Namespace) -> int:
@@ -36,11 +35,13 @@ def worker_command(arguments: argparse.Namespace) -> int:
     settings = open_settings(arguments)
     if arguments.device:
         settings = settings.replace(devices=arguments.device)
-    if settings.redis_url:
-        raise InvalidRequest("DTI_REDIS_URL is set, but this version serves only the local queue; unset it")
-
-    from dti_service.dispatch.foreground import run_worker
-
     print(f"Serving the queue of {settings.data_dir}; stop with Ctrl-C.", file=sys.stderr)
-    run_worker(settings, burst=arguments.burst)
+    if settings.redis_url:
+        from dti_service.dispatch.rq_worker import serve
+
+        serve(settings, burst=arguments.burst)
+    else:
+        from dti_service.dispatch.foreground import run_worker
+
+        run_worker(settings, burst=arguments.burst)
     return 0

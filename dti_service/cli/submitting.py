@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": 130}
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Run in the foreground; Ctrl-C, or the end of a batch system's patience, cancels and keeps what there is."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run in the foreground; Ctrl-C cancels and keeps what there is."""
     backend = open_backend(arguments)
     [request] = build_requests(arguments, backend, sweep=False)
     if arguments.server:
