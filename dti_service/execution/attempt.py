@@ -10,7 +10,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from dti_service.execution.processes import (
     reap,
     sweep_experiment,
 )
+from dti_service.execution.standby import COMMAND, EXECUTOR_OOM_SCORE, Standby
 from dti_service.experiment import Experiment, timestamp, transition
 from dti_service.store import CANCEL, LOG, NOTEBOOK, REPORT, RESULTS, RUNNER, STOP, Store
 
@@ -43,7 +43,6 @@ CLAIM_S = 2.0  # others hold the lock for instants only, unless they run the exp
 POLL_S = 0.2
 HEARTBEAT_S = 5.0
 REPORT_S = 3.0  # for the executor to finish its notebook once the kernel is gone
-EXECUTOR_OOM_SCORE = 100
 SAVE_TRIES = 5
 
 
@@ -59,12 +58,21 @@ class Limits:
 class Attempt:
     """Runs the experiment if it is queued and free."""
 
-    def __init__(self, store: Store, id: str, device: str, limits: Limits, inputs: Inputs) -> None:
+    def __init__(
+        self,
+        store: Store,
+        id: str,
+        device: str,
+        limits: Limits,
+        inputs: Inputs,
+        standby: Standby | None = None,
+    ) -> None:
         self.store = store
         self.id = id
         self.device = device
         self.limits = limits
         self.inputs = inputs
+        self.standby = standby
         self.reason: StopReason | None = None
         self._stop_at = 0.0
         self._stage = 0
@@ -131,6 +139,7 @@ class Attempt:
             "started_at": timestamp(),
             "attempt": experiment.attempt,
             "device": self.device,
+            "standby": self.standby.mark if self.standby else None,
         }
         atomic.write_json(self.directory / RUNNER, runner, sync=False)
         self._heartbeat_at = time.monotonic()
@@ -176,12 +185,17 @@ class Attempt:
         if self._time_limit_s is not None:
             self._deadline = time.monotonic() + self._time_limit_s
         kills_before = oom_kills()
-        sockets = make_private_dir(f"{self.store.data_dir}:{self.id}")
+        if self.standby is not None:
+            sockets = self.standby.sockets
+        else:
+            sockets = make_private_dir(f"{self.store.data_dir}:{self.id}")
         try:
             executor = self._start_executor(experiment, sockets)
             self._watch(executor)
             for_memory = oom_kills() > kills_before
             self._end_processes()
+            if self.standby is not None:
+                self.standby.append_output(self.directory / LOG)
             return self._conclude(executor, for_memory)
         finally:
             shutil.rmtree(sockets, ignore_errors=True)
@@ -196,13 +210,14 @@ class Attempt:
             dataset=experiment.dataset,
             interrupt_grace_s=self.limits.interrupt_grace_s,
         )
-        command = [sys.executable, "-P", "-W", "ignore", "-m", "dti_service.execution.executor"]
         with (self.directory / LOG).open("ab") as output:
             if experiment.attempt > 1:
                 output.write(f"--- attempt {experiment.attempt} ---\n".encode())
                 output.flush()
+            if self.standby is not None:
+                return self.standby.hand_over(job)
             executor = subprocess.Popen(
-                [*command, "--sockets", str(sockets)],
+                [*COMMAND, "--sockets", str(sockets)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

@@ -21,6 +21,7 @@ from dti_service.execution.failures import Failure, cell_error, failure, interna
 from dti_service.execution.job import Job
 from dti_service.execution.kernel import NATIVE, Kernel, KernelDied, UnknownKernel
 from dti_service.execution.processes import how_ended, oom_kills
+from dti_service.execution.standby import READY_FILE
 
 REPORT = "executor.json"
 START_TIMEOUT_S = 120
@@ -29,23 +30,36 @@ START_TIMEOUT_S = 120
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="dti-executor", description=__doc__)
     parser.add_argument("--sockets", type=Path, required=True, help="private folder for the kernel's sockets")
-    parser.add_argument("--standby", action="store_true", help="get ready, then wait for the job")
+    parser.add_argument(
+        "--standby", metavar="LIBRARIES", help="load these into a kernel, then wait for the job"
+    )
     options = parser.parse_args(arguments)
     # Until the notebook runs there is nothing to stop gracefully: the files that ask for a stop are looked at then.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, lambda *_: None)
     kernel = None
-    if options.standby:
-        from dti_service.execution.warm import warm_up
+    if options.standby is not None:
+        from dti_service.execution.warm_kernel import warm_up
 
-        kernel = warm_up(options.sockets)
+        kernel = warm_up(options.sockets, options.standby.split(","))
+        (options.sockets / READY_FILE).touch()
     line = sys.stdin.readline()
     if not line:
         return 0  # not needed any more
     job = Job.from_line(line)
+    if options.standby is not None:
+        output_to(Path(job.directory) / "log.txt")
     report = execute(job, options.sockets, kernel)
     atomic.write_json(Path(job.directory) / REPORT, report)
     return 0
+
+
+def output_to(path: Path) -> None:
+    """From now on what this process itself says goes there."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
 
 
 def execute(job: Job, sockets: Path, kernel: Kernel | None = None) -> dict[str, Any]:
@@ -90,7 +104,7 @@ def kernel_for(source: Path) -> tuple[str, str]:
 def start_kernel(job: Job, sockets: Path, name: str, ready: Kernel | None) -> Kernel:
     """The kernel that stands ready, made this job's own, or a new one."""
     if ready is not None and name == NATIVE and ready.alive:
-        from dti_service.execution.warm import hand_over
+        from dti_service.execution.warm_kernel import hand_over
 
         hand_over(ready, job.variables, job.directory, job.notebook_folder)
         return ready

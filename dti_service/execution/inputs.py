@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import signal
+import socket
 import stat
 import sys
-import time
 from types import TracebackType
 
 POLL_S = 0.2  # where the system cannot tell of a child's end
 
 
 class Inputs:
-    """Waits for several things at once. `stops` counts how often this process was asked to stop."""
+    """Waits for several things at once.
+
+    `stops` counts how often this process was asked to stop; `orders` are objects that the starter sent, one a line of
+    JSON, to a supervisor that stands by.
+    """
 
     def __init__(self) -> None:
         self.stops = 0
+        self.orders: list[dict[str, str]] = []
+        self._line = b""
+        self._held: list[int] = []
         self._selector = selectors.DefaultSelector()
         self._wakeup: tuple[int, int] | None = None
         self._child: int | None = None
@@ -73,13 +81,26 @@ class Inputs:
                     os.read(key.fd, 4096)
 
     def _read_leash(self) -> None:
-        if not os.read(0, 4096):
+        data = self._receive()
+        if not data:
             self.stops += 1
             self._selector.unregister(0)
+        *lines, self._line = (self._line + data).split(b"\n")
+        self.orders += [json.loads(line) for line in lines]
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep although something may happen."""
-        time.sleep(seconds)
+    def _receive(self) -> bytes:
+        if not stat.S_ISSOCK(os.fstat(0).st_mode):
+            return os.read(0, 4096)
+        with socket.socket(fileno=os.dup(0)) as leash:
+            data, handles, _, _ = socket.recv_fds(leash, 4096, 16)
+        # Locks that the starter shares with us; they last as long as this process.
+        self._held += handles
+        return data
+
+    def tell_starter(self, message: bytes) -> None:
+        """To a starter that listens, through a socket as standard input."""
+        with contextlib.suppress(OSError):
+            os.write(0, message)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ LINUX = sys.platform.startswith("linux")
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
+
+STANDBY_MARK = "DTI_STANDBY"  # in the environment of what was started before it had an experiment
 
 # Loaded here, so that nothing is imported between fork and exec.
 _libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
@@ -232,16 +235,25 @@ def sweep_experiment(id: str, data_dir: Path) -> int:
 
     Call it only while holding the experiment's lock.
     """
-    marks = experiment_marks(id, data_dir)
+    marks = [experiment_marks(id, data_dir), *_standby_marks(data_dir / "experiments" / id / "runner.json")]
     seen: set[Process] = set()
 
     def find() -> list[Process]:
-        found = with_environment(marks)
+        found = [process for wanted in marks for process in with_environment(wanted)]
         seen.update(found)
         return found
 
     end_all(find)
     return len(seen)
+
+
+def _standby_marks(runner: Path) -> list[dict[str, str]]:
+    """The mark of an executor that stood by before it got this experiment."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        mark = json.loads(runner.read_bytes()).get("standby")
+        if isinstance(mark, str) and mark:
+            return [{STANDBY_MARK: mark}]
+    return []
 
 
 # Memory
