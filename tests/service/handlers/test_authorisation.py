@@ -71,6 +71,23 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
     ("/dti/metrics", "GET"): ("read", "workers"),
     ("/dti/api/cleanup", "POST"): ("write", "experiments"),
 }
+DOCUMENT = "/+datasets/document/([^/]+)/([^/]+)"
+ALLOWED_TO |= {
+    ("/+clustering/start/?", "POST"): ("execute", "experiments"),
+    ("/+clustering/qsizes/?", "GET"): ("read", "workers"),
+    ("/+clustering/monitor/?", "GET"): ("read", "workers"),
+    ("/+clustering/monitor/clear/?", "POST"): ("write", "experiments"),
+    ("/+clustering/monitor/clear/([^/]+)/?", "POST"): ("write", "experiments"),
+    ("/+clustering/([^/]+)/status/?", "GET"): ("read", "experiments"),
+    ("/+clustering/([^/]+)/cancel/?", "POST"): ("execute", "experiments"),
+    ("/+clustering/([^/]+)/result/?", "GET"): ("read", "artifacts"),
+    (r"/+([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/cancel/?", "POST"): ("execute", "experiments"),
+    ("/+datasets/dataset/([^/]+)/?", "GET"): ("read", "datasets"),
+    (DOCUMENT + "/?", "GET"): ("read", "datasets"),
+    (DOCUMENT + "/download/?", "GET"): ("read", "datasets"),
+    (DOCUMENT + "/([^/]+)/?", "GET"): ("read", "datasets"),
+    ("/+test/?", "GET"): ("read", "workers"),
+}
 PUBLIC = {(r"/dti/api/health", "GET")}
 
 
@@ -87,7 +104,8 @@ def routes() -> list[tuple[str, str]]:
 
 def example(pattern: str) -> str:
     """A path that the pattern matches."""
-    path = pattern.replace("(.+)", "x").replace("/?", "/").replace("\\.", ".")
+    path = re.sub(r"^/\+", "/", pattern).replace("([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", ID)
+    path = path.replace("(.+)", "x").replace("/?", "/").replace("\\.", ".")
     path = path.replace("images/([^/]+)", "images/0").replace("uploads/([^/]+)", "uploads/" + "0" * 64)
     path = (
         path.replace("([^/]+)", ID).replace("([^/.]+)", "mine").replace("(csv|json|html|zip|jsonld)", "csv")

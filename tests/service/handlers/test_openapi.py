@@ -28,6 +28,7 @@ VERBS = {"get", "head", "post", "put", "patch", "delete"}
 
 def without_names(path: str) -> str:
     """`/a/{id}` of the document and `/a/([^/]+)` of a route become the same."""
+    path = re.sub(r"^/\+", "/", path).removesuffix("/?").replace("(?:-[0-9a-f]{4}){3}", "")
     return re.sub(r"\{\w+\}|\([^)]*\)", "{}", path).replace("\\.", ".")
 
 
