@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Float, Int, List, TraitError, TraitType, Unicode, default, validate
+from traitlets import Bool, Float, Int, List, TraitError, TraitType, Unicode, validate
 
 from dti_service import profile
 from dti_service.background import Background
@@ -40,6 +40,10 @@ class Text(_FromEnvironment, Unicode):
 
 
 class TextList(_FromEnvironment, List):
+    pass
+
+
+class Flag(_FromEnvironment, Bool):
     pass
 
 
@@ -110,7 +114,7 @@ class DTIServiceApp(ExtensionApp):
         help="development, or production: with the latter the server refuses to start with world-readable keys, a data"
         " directory that everybody may write to, or a Redis that forgets. Default: DTI_PROFILE, else development."
     ).tag(config=True)
-    discover_open = Bool(
+    discover_open = Flag(
         help="Let anybody who can reach this server use the compatibility routes (/clustering/*, /datasets/*, /test)"
         " without a token: start, watch, cancel and delete tasks. Default: DTI_DISCOVER_OPEN, else false."
     ).tag(config=True)
@@ -135,10 +139,6 @@ class DTIServiceApp(ExtensionApp):
         if trait in _AS_TEXT:
             return _AS_TEXT[trait](value)
         return "" if value is None else list(value) if isinstance(value, tuple) else value
-
-    @default("discover_open")
-    def _default_discover_open(self) -> bool:
-        return os.environ.get("DTI_DISCOVER_OPEN", "").strip().lower() in {"1", "true", "yes", "on"}
 
     @validate("time_limit")
     def _check_time_limit(self, proposal: Any) -> str:
@@ -170,6 +170,7 @@ class DTIServiceApp(ExtensionApp):
             max_attempts=self.max_attempts,
             notify_secret=self.notify_secret or None,
             profile=self.profile,
+            discover_open=self.discover_open,
         )
 
     def initialize_settings(self) -> None:
@@ -182,9 +183,8 @@ class DTIServiceApp(ExtensionApp):
         self._refuse_what_is_dangerous(settings)
         self.background = Background(Service(settings), settings, self.serverapp)
         self.context: Context = self.background.context
-        self.context.discover_open = self.discover_open
         self.settings["dti_service_context"] = self.context
-        if self.discover_open:
+        if settings.discover_open:
             self.log.warning(
                 "THE COMPATIBILITY ROUTES ARE OPEN (discover_open): anybody who can reach this server may start, watch,"
                 " cancel and delete tasks below /clustering without a token."

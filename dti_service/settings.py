@@ -32,6 +32,7 @@ class Settings:
     retention_days: float = 0.0  # 0: finished experiments are never removed by themselves
     max_attempts: int = 3  # how often a run is started again after a crash
     notify_secret: str | None = None  # callbacks are signed with it
+    discover_open: bool = False  # /clustering/*, /datasets/* and /test need no token
     profile: str = "development"  # or "production": dangerous combinations are refused at start
 
     def __post_init__(self) -> None:
@@ -116,6 +117,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _flag(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError(f"must be true or false, not {text!r}")
+    return words[text.lower()]
+
+
 def _profile(text: str) -> str:
     if text not in PROFILES:
         raise ValueError(f"must be {' or '.join(PROFILES)}, not {text!r}")
@@ -135,5 +143,6 @@ _READERS: dict[str, Any] = {
     "retention_days": _number,
     "max_attempts": _count,
     "notify_secret": str,
+    "discover_open": _flag,
     "profile": _profile,
 }

@@ -34,7 +34,6 @@ class Context:
     datasets: DatasetJobs
     quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "dti-quick"))
     slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "dti-slow"))
-    discover_open: bool = False  # the compatibility routes need no token
     discover: Any = None  # what those routes share
     closing: threading.Event = field(default_factory=threading.Event)
 

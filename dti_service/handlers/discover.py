@@ -66,7 +66,7 @@ class DiscoverHandler(FileHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         self._take_basic()
         if (
-            self.context.discover_open
+            self.context.settings.discover_open
             and "Authorization" not in self.request.headers
             and not self._has_token()
         ):

@@ -37,6 +37,7 @@ def test_traits_take_their_defaults_from_the_environment(
         "DTI_RETENTION_DAYS": "30",
         "DTI_PUBLIC_URL": "https://dti.example/",
         "DTI_NOTIFY_SECRET": "s",
+        "DTI_DISCOVER_OPEN": "yes",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
