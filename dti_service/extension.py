@@ -173,13 +173,19 @@ class DTIServiceApp(ExtensionApp):
             discover_open=self.discover_open,
         )
 
-    def initialize_settings(self) -> None:
+    def initialize(self) -> None:  # type: ignore[override]
         try:
-            settings = self.service_settings()
+            self.environment  # noqa: B018 (read once, before any trait asks for its default)
         except InvalidRequest as error:
             for item in error.errors:
                 self.log.critical("%s: %s", item["field"], item["reason"])
+            if self.serverapp is not None and self.serverapp.starter_app is self:
+                self.serverapp.exit(1)  # a server for this service alone is of no use without it
             raise
+        super().initialize()
+
+    def initialize_settings(self) -> None:
+        settings = self.service_settings()
         self._refuse_what_is_dangerous(settings)
         self.background = Background(Service(settings), settings, self.serverapp)
         self.context: Context = self.background.context
@@ -196,6 +202,7 @@ class DTIServiceApp(ExtensionApp):
         findings = profile.examine(
             ip="127.0.0.1" if server.sock else server.ip,
             authenticated=server.identity_provider.auth_enabled,
+            open_routes=settings.discover_open,
             data_dir=settings.data_dir,
             secret_files=profile.secret_files(os.environ, server.keyfile),
             redis_url=settings.redis_url,

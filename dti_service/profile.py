@@ -37,11 +37,23 @@ def examine(
     ip: str,
     authenticated: bool,
     data_dir: Path,
+    open_routes: bool = False,
     secret_files: Iterable[Path] = (),
     redis_url: str | None = None,
 ) -> list[Finding]:
-    """Everything that is wrong. `ip`: the address to listen on, empty for all; `secret_files`: keys and tokens."""
+    """Everything that is wrong.
+
+    `ip`: the address to listen on, empty for all; `open_routes`: the compatibility routes need no token;
+    `secret_files`: keys and tokens.
+    """
     found = [*check_access(ip, authenticated), *check_folder(data_dir)]
+    if open_routes and not is_local(ip):
+        found.append(
+            Finding(
+                "The compatibility routes would be open to whoever reaches this server (DTI_DISCOVER_OPEN). Listen on"
+                " 127.0.0.1 and put a tunnel before it, or unset it and give the front the token."
+            )
+        )
     for path in secret_files:
         found += check_secret_file(path)
     if redis_url:

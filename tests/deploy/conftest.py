@@ -96,7 +96,11 @@ class Environment:
     def run(self, *command: str | Path, env: dict[str, str] | None = None, check: bool = True) -> Any:
         """Run a program of the environment to its end; its output is shown when it fails unexpectedly."""
         with self.popen(*command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            out, err = process.communicate(timeout=240)
+            try:
+                out, err = process.communicate(timeout=120)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         done = subprocess.CompletedProcess(command, process.returncode, out, err)
         if check:
             assert done.returncode == 0, f"{command}\n{out}\n{err}"
