@@ -78,7 +78,9 @@ def configure(parameters: Mapping[str, Any], *, sample: bool = False) -> RunConf
             sections.setdefault(section, {})[key] = value
         if sequence_changes:
             sections.setdefault("training", {})["curriculum"] = None
-        if "n_prototypes" in given:  # a share fixed for the preset's number of clusters may exceed 1/K of another
+        if (
+            "n_prototypes" in given
+        ):  # a share fixed for the preset's number of clusters may exceed 1/K of another
             sections.setdefault("training", {})["empty_cluster_threshold"] = None
         config = config.replace(**sections)
         if sequence_changes:

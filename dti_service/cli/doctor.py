@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -152,11 +152,11 @@ def _probe(folder: Path) -> str:
     os.replace(one, two)
     if two.read_text() != "1":
         return f"a rename in {folder.parent} did not replace the file"
-    locker: Callable[[int], None] = lambda handle: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731
+    exclusive = fcntl.LOCK_EX | fcntl.LOCK_NB
     with open(two) as first, open(two) as second:
-        locker(first.fileno())
+        fcntl.flock(first, exclusive)
         try:
-            locker(second.fileno())
+            fcntl.flock(second, exclusive)
         except BlockingIOError:
             return ""
     return f"file locks do not exclude each other in {folder.parent}"
@@ -183,7 +183,7 @@ def _redis(settings: Any) -> Iterator[Check]:
     try:
         client = redis.Redis.from_url(settings.redis_url, socket_timeout=5)
         info = client.info()
-        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+        policy = str(client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction"))
     except redis.RedisError as error:
         yield Check("Redis", False, str(error), "Start redis-server, or correct DTI_REDIS_URL.")
         return

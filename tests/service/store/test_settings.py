@@ -11,7 +11,14 @@ from dti_service.settings import Settings, parse_devices, parse_duration
 
 ROOT = Path(__file__).parents[3]
 SET_BY_PEOPLE = (
-    *("DTI_DATA_DIR", "DTI_REDIS_URL", "DTI_DEVICES", "DTI_TIME_LIMIT", "DTI_INSTALLED_DEMOS", "DTI_PUBLIC_URL"),
+    *(
+        "DTI_DATA_DIR",
+        "DTI_REDIS_URL",
+        "DTI_DEVICES",
+        "DTI_TIME_LIMIT",
+        "DTI_INSTALLED_DEMOS",
+        "DTI_PUBLIC_URL",
+    ),
     *("DTI_ALLOW_HOSTS", "DTI_DATASET_ROOTS", "DTI_MAX_UPLOAD_MB", "DTI_RETENTION_DAYS"),
 )
 
