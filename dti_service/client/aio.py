@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from dti_service.client import calls
 from dti_service.client.base import Base, Outcome
 from dti_service.client.calls import FINISHED, Call, View
 from dti_service.client.streams import Download, EventStream
+from dti_service.client.uploads import form_of
 
 R = TypeVar("R")
 
@@ -52,6 +53,10 @@ class AsyncClient(Base):
                 return call.parse(answer)
             await asyncio.sleep(self._pause(attempt, outcome))
             attempt += 1
+
+    async def upload(self, paths: str | Path | Iterable[str | Path], *, name: str | None = None) -> View:
+        """Send images, archives, PDFs or whole folders as one dataset; returns it. Its `id` goes into `submit`."""
+        return await self._call(calls.upload(form_of(paths, name)))
 
     async def iterate(self, **query: Any) -> AsyncIterator[View]:
         """All experiments of a `list` query, page after page."""

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import httpx
 
+from dti_service.client.uploads import Form
+
 R = TypeVar("R")
 View = dict[str, Any]
 Page = dict[str, Any]
@@ -154,6 +156,36 @@ def artifact(id: str, path: str) -> Call[bytes]:
 def results(id: str) -> Call[bytes]:
     """The zip of all results."""
     return Call("GET", experiment_path(id, "results.zip"), _content)
+
+
+def datasets(
+    *, state: str | None = None, q: str | None = None, limit: int | None = None, cursor: str | None = None
+) -> Call[Page]:
+    """A page of datasets, newest first."""
+    query = _given(state=state, q=q, limit=limit, cursor=cursor)
+    return Call("GET", f"{API}/datasets", _json, {"params": query})
+
+
+def dataset(id: str) -> Call[View]:
+    """One dataset: `state` is queued, downloading, ready or failed."""
+    return Call("GET", f"{API}/datasets/{quote(id, safe='')}", _json)
+
+
+def add_documents(documents: Sequence[Mapping[str, Any]], *, name: str | None = None) -> Call[View]:
+    """A dataset of documents that the server fetches: `{"type": "iiif", "src": address}`; also zip, pdf, url_list."""
+    body = _given(documents=[dict(document) for document in documents], name=name)
+    return Call("POST", f"{API}/datasets", _json, {"json": body}, repeatable=False)
+
+
+def delete_dataset(id: str) -> Call[None]:
+    """Delete a dataset and its images. `Conflict` while experiments use it."""
+    return Call("DELETE", f"{API}/datasets/{quote(id, safe='')}", _nothing)
+
+
+def upload(form: Form) -> Call[View]:
+    return Call(
+        "POST", f"{API}/datasets", _json, {"content": form, "headers": form.headers}, repeatable=False
+    )
 
 
 def notebooks() -> Call[list[View]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from dti_service.client import calls
 from dti_service.client.base import Base, Outcome
 from dti_service.client.calls import FINISHED, Call, View
 from dti_service.client.streams import Download, EventStream
+from dti_service.client.uploads import form_of
 
 R = TypeVar("R")
 
@@ -49,6 +50,10 @@ class Client(Base):
                 return call.parse(answer)
             time.sleep(self._pause(attempt, outcome))
             attempt += 1
+
+    def upload(self, paths: str | Path | Iterable[str | Path], *, name: str | None = None) -> View:
+        """Send images, archives, PDFs or whole folders as one dataset; returns it. Its `id` goes into `submit`."""
+        return self._call(calls.upload(form_of(paths, name)))
 
     def iterate(self, **query: Any) -> Iterator[View]:
         """All experiments of a `list` query, page after page."""

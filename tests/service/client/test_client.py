@@ -257,3 +257,39 @@ def test_a_download_that_fails_leaves_nothing(scripted: Callable[[Script], str],
     with Client(url) as client, pytest.raises(NotFound, match="no results yet"):
         client.download_results("x", tmp_path / "r.zip")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_becomes_a_dataset(client: Client, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("a/1.png", 'b/quote" ü.png', ".hidden/3.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 12), (len(name), 50, 60)).save(path)
+    dataset = client.upload(tmp_path / "images", name="by the client")
+    assert (dataset["state"], dataset["counts"]["images"], dataset["name"]) == ("ready", 2, "by the client")
+    assert client.dataset(dataset["id"])["id"] == dataset["id"]
+    assert dataset["id"] in [item["id"] for item in client.datasets(q="client")["items"]]
+    single = client.upload([tmp_path / "images" / "a" / "1.png"])
+    assert single["counts"]["images"] == 1
+    for id in (dataset["id"], single["id"]):
+        client.delete_dataset(id)
+    with pytest.raises(NotFound):
+        client.dataset(dataset["id"])
+    with pytest.raises(InvalidRequest):
+        client.upload(tmp_path / "absent")
+    with pytest.raises(InvalidRequest):
+        client.add_documents([{"type": "zip", "src": "ftp://example.org/a.zip"}])
+
+
+def test_uploads_from_an_event_loop(live_server: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (12, 12)).save(tmp_path / "a.png")
+
+    async def run() -> None:
+        async with AsyncClient(live_server.url, live_server.token) as client:
+            dataset = await client.upload([tmp_path / "a.png"])
+            assert dataset["state"] == "ready"
+
+    asyncio.run(run())
