@@ -56,6 +56,7 @@ class Background:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = False
         self._complete = False
+        self._checked: tuple[float, dict[str, bool]] = (0.0, {})
         serverapp.event_logger.register_event_schema(SCHEMAS / "experiment.yaml")
 
     async def start(self, *, run_experiments: bool) -> None:
@@ -106,7 +107,7 @@ class Background:
             self.metrics.started(
                 _seconds(experiment.queued_at or experiment.created_at, experiment.started_at)
             )
-        if experiment.ended and earlier is not None:
+        if experiment.ended:
             lasted = None
             if experiment.started_at and experiment.finished_at:
                 lasted = _seconds(experiment.started_at, experiment.finished_at)
@@ -146,7 +147,14 @@ class Background:
         return url_path_join(base, "dti/api/experiments", id, "results.zip")
 
     def _checks(self) -> dict[str, bool]:
-        """What health tells: nothing that a stranger may not know."""
+        """What health tells: nothing that a stranger may not know, and looked up at most once a second."""
+        checked_at, checks = self._checked
+        if not checks or time.monotonic() - checked_at > 1.0:
+            checks = self._check()
+            self._checked = (time.monotonic(), checks)
+        return checks
+
+    def _check(self) -> dict[str, bool]:
         probe = self.settings.data_dir / f".health-{time.monotonic_ns()}"
         try:
             probe.write_bytes(b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import getpass
 import json
@@ -19,7 +20,16 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from dti_service.errors import BadRequest, InvalidRequest, NotFound, ServiceError, TooLarge
+from dti_service.errors import (
+    BadRequest,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    Unavailable,
+)
+from dti_service.experiment import IllegalTransition
 from dti_service.handlers.context import Context
 from dti_sprites.errors import ConfigError, DataError
 
@@ -41,6 +51,10 @@ def as_service_error(error: BaseException) -> ServiceError | None:
     if isinstance(error, DataError):
         files = [{"field": name, "reason": reason} for name, reason in error.files]
         return InvalidRequest(str(error), files)
+    if isinstance(error, IllegalTransition):
+        return Conflict(str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable("The server's disk is full: delete old experiments or datasets first")
     if isinstance(error, FileNotFoundError):
         # A file that was there a moment ago: its experiment was deleted meanwhile.
         return NotFound("This file is no longer there")

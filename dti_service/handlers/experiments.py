@@ -48,8 +48,9 @@ class Submitting(Handler):
 
     async def created(self, experiment: Experiment) -> None:
         """Answer with a new experiment and where it is; whoever is to be told of it is told a moment later."""
-        self.context.watch.expect(experiment.id)
-        if experiment.notify_url:
+        if not experiment.ended:  # it may be an earlier one, asked for again under the same key
+            self.context.watch.expect(experiment.id)
+        if experiment.notify_url and not experiment.ended:
             await self.quick(self.context.notifier.enlist, experiment.id, experiment.notify_url)
         self.set_header("Location", url_path_join(self.base_url, "dti/api/experiments", experiment.id))
         self.answer(self.linked(await self.quick(self.service.get, experiment.id)), 201)
