@@ -7,6 +7,7 @@ picture in `test-artifacts/web/`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -110,10 +111,9 @@ class Runs:
         experiment = self.put(name, parameters={"n_prototypes": config["model"]["n_prototypes"]}, **fields)
         out = self.store.directory(experiment.id) / "results"
         run = train(RunConfig.from_dict(config), images, out=out)
-        metrics = {key: value for key, value in run.metrics.items() if not isinstance(value, np.ndarray)}
-        record = self.store.directory(experiment.id) / "experiment.json"
-        known = json.loads(record.read_text())
-        record.write_text(json.dumps({**known, "metrics": json.loads(json.dumps(metrics, default=float))}))
+        metrics = json.loads((out / "metrics.json").read_text())
+        assert run.metrics["n_images"] == metrics["n_images"]
+        self.store.save(dataclasses.replace(self.store.get(experiment.id), metrics=metrics))
         self.ids[key] = experiment.id
         return experiment.id
 
@@ -371,12 +371,12 @@ class Eyes:
             page.wait_for_timeout(50)
 
     @classmethod
-    def images(cls, page: Page, count: int = 8) -> None:
+    def images(cls, page: Page, count: int = 8, timeout_s: float = 30) -> None:
         """Wait until so many images of clusters are drawn."""
         drawn = (
             "[...document.querySelectorAll('.tile img')].filter(i => i.complete && i.naturalWidth > 0).length"
         )
-        cls.until(page, f"{drawn} >= {count}")
+        cls.until(page, f"{drawn} >= {count}", timeout_s)
 
     @classmethod
     def saved(cls, page: Page) -> None:

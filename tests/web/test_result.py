@@ -116,7 +116,8 @@ def test_cards_and_sizes(open_result: Open) -> None:
             assert apart, "cards cover each other"
     # Nothing of a card lies outside it: in the old viewer prototype and button were cut by the next card.
     outside = page.locator(".cluster.card").evaluate_all(
-        "cards => cards.flatMap(c => { const r = c.getBoundingClientRect(); return [...c.querySelectorAll('button, img')]"
+        "cards => cards.flatMap(c => { const r = c.getBoundingClientRect();"
+        " return [...c.querySelectorAll('button, img')]"
         ".filter(e => e.offsetParent && !e.hidden).map(e => e.getBoundingClientRect())"
         ".filter(b => b.right > r.right + 1 || b.bottom > r.bottom + 1); }).length"
     )

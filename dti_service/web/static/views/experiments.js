@@ -135,7 +135,9 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
     const wanted = new Map();
     for (let at = from; at < to; at += 1) wanted.set(shown[at]?.id ?? `#${at}`, at);
     for (const [key, { element: row }] of drawn) {
-      if (!wanted.has(key) && !row.contains(document.activeElement)) {
+      // The row with the focus stays while it is only scrolled away.
+      const held = row.contains(document.activeElement) && shown.some((item) => item.id === key);
+      if (!wanted.has(key) && !held) {
         row.remove();
         drawn.delete(key);
       }
@@ -330,8 +332,11 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
       gone.delete(item.id);
       draw(true);
     };
+    const at = visible().findIndex((one) => one.id === item.id);
     gone.set(item.id, setTimeout(really, UNDO + 500));
     draw(true);
+    const heir = visible()[Math.min(at, visible().length - 1)];
+    (drawn.get(heir?.id)?.element.querySelector('[data-part="name"]') ?? scroller).focus({ preventScroll: true });
     ui.toast(t('delete.done', { name: item.name }), {
       action: t('undo'),
       ms: UNDO,

@@ -11,6 +11,8 @@ import { imageCount } from './facts.js';
 
 const DRAFT = 'dti.start.draft';
 const OWN_PLACE = ['dataset', 'n_prototypes', 'transformation_sequence', 'device', 'experiment_dir'];
+// Notebooks that are run from elsewhere: by a front of its own, or by hand.
+const OTHER_USES = ['dti_discover', 'explore_experiment', 'launch'];
 const MOST_SWEEP = 20;
 
 export function mount(element, context, route) {
@@ -41,7 +43,7 @@ class StartForm {
     const { t, api } = this;
     try {
       const [list, former] = await Promise.all([api.notebooks(), from ? api.experiment(from) : null]);
-      const usable = list.items.filter((item) => !item.error);
+      const usable = list.items.filter((item) => !item.error && !OTHER_USES.includes(item.name));
       if (this.gone) return;
       if (!usable.length) throw new Error(t('start.nonotebooks'));
       this.former = former;
@@ -70,7 +72,10 @@ class StartForm {
     this.varies = new Set(variationsOf(sequence));
     this.letChoose = !sequence;
     this.images?.dispose();
-    this.images = new ImagesPart({ ...this, startWith: values.dataset, onChange: () => this.estimate() });
+    this.images = new ImagesPart({ ...this, startWith: values.dataset, onChange: () => {
+      this.estimate();
+      this.keepDraft();
+    } });
     this.build();
   }
 

@@ -1,0 +1,190 @@
+"""The list of experiments, and the frame around all pages: languages, themes, keys."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+Open = Callable[..., Page]
+TABLET = {"width": 1024, "height": 768}
+
+
+def row(page: Page, name: str) -> Any:
+    return page.locator(".experiment-row", has_text=name)
+
+
+def test_the_list_tells_what_there_is(open_page: Open, eyes: Any) -> None:
+    page = open_page()
+    digits = row(page, "Digits of two books")
+    digits.wait_for()
+    text = digits.inner_text()
+    for word in ("240 images", "6 clusters", "Done", "marie", "digits"):
+        assert word in text
+    eyes.until(
+        page,
+        "[...document.querySelectorAll('.experiment-row img')].filter(i => i.naturalWidth > 0).length >= 8",
+    )
+    assert "The input could not be used" in row(page, "Coins, a failure").inner_text()
+    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", page.locator("main").inner_text())  # never bare ids
+
+
+def test_search_state_and_order(open_page: Open) -> None:
+    page = open_page()
+    row(page, "Digits").wait_for()
+    page.get_by_role("radio", name="Failed").click()
+    row(page, "Coins").wait_for()
+    row(page, "Digits").wait_for(state="detached")
+    page.get_by_role("radio", name="All").click()
+    row(page, "Digits").wait_for()
+    names = page.locator(".experiment-name")
+    page.get_by_label("Order").select_option("name")
+    page.wait_for_timeout(500)
+    shown = names.all_text_contents()
+    assert shown == sorted(shown)
+    page.get_by_label("Search names and tags").fill("digits")
+    row(page, "Coins").wait_for(state="detached")
+    page.get_by_label("Search names and tags").fill("nothing like it")
+    page.get_by_text("Nothing matches").wait_for()
+    page.get_by_text("Show all experiments").click()
+    row(page, "Coins").wait_for()
+
+
+def test_rename_tag_and_keep(open_page: Open, server: Any, runs: Any) -> None:
+    page = open_page()
+    seals = row(page, "Seals")
+    seals.get_by_label("Keep", exact=True).click()
+    seals.get_by_label(re.compile("Actions for")).click()
+    page.get_by_role("menuitem", name="Edit tags").click()
+    page.locator("dialog[open] input").fill("wax, wax, 13th c.")
+    page.keyboard.press("Enter")
+    seals.get_by_text("13th c.").wait_for()
+    item = next(one for one in server.call("GET", "experiments?q=Seals")["items"])
+    assert (item["keep"], item["tags"]) == (True, ["wax", "13th c."])
+    seals.get_by_label("Keep", exact=True).click()
+
+
+def test_delete_can_be_taken_back(open_page: Open, server: Any, runs: Any) -> None:
+    kept = runs.put("To keep after all", "cancelled")
+    gone = runs.put("To be deleted", "cancelled")
+    page = open_page()
+    for name in ("To keep after all", "To be deleted"):
+        row(page, name).get_by_label(re.compile("Actions for")).click()
+        page.get_by_role("menuitem", name="Delete").click()
+        row(page, name).wait_for(state="detached")
+        if name == "To keep after all":
+            page.locator(".toast").get_by_text("Undo").click()
+            row(page, name).wait_for()
+    assert server.call("GET", f"experiments/{kept.id}")["name"] == "To keep after all"
+    # The other one really goes when the page is left.
+    page.get_by_role("link", name="New experiment").first.click()
+    page.get_by_role("heading", name="New experiment").wait_for()
+    page.wait_for_timeout(500)
+    names = [item["name"] for item in server.call("GET", "experiments?limit=100")["items"]]
+    assert "To be deleted" not in names
+    assert gone.id != kept.id
+
+
+@pytest.fixture
+def ten_thousand(runs: Any, server: Any) -> Iterator[int]:
+    """Ten thousand more experiments on the disk: records copied from one."""
+    model = runs.put("Model", "cancelled")
+    source = runs.store.directory(model.id)
+    text = (source / "experiment.json").read_text()
+    made = []
+    for number in range(10_000):
+        id = f"01900000-0000-7000-8000-{number:012d}"
+        folder = runs.store.root / id
+        folder.mkdir()
+        name = f"Trial {number:05d}"
+        (folder / "experiment.json").write_text(text.replace(model.id, id).replace('"Model"', f'"{name}"'))
+        made.append(folder)
+    server.call("GET", "experiments?limit=1")
+    yield len(made)
+    for folder in made:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_ten_thousand_experiments(open_page: Open, ten_thousand: int, eyes: Any) -> None:
+    page = open_page()
+    eyes.until(page, "document.querySelectorAll('.experiment-row[data-id]').length > 5", 60)
+    assert page.locator(".experiment-row").count() < 40
+    scroller = page.locator(".list-scroll")
+    scroller.evaluate("e => { e.scrollTop = 84 * 2500; }")
+    eyes.until(page, "document.querySelectorAll('.experiment-row[data-id]').length > 5", 60)
+    assert page.locator(".experiment-row").count() < 40
+    found = page.locator(".experiment-row[data-id]").first.inner_text()
+    assert "Trial" in found
+
+
+# -- the frame ----------------------------------------------------------------------------------------------------
+
+
+def test_french(open_page: Open) -> None:
+    page = open_page(locale="fr-FR")
+    row(page, "Digits").wait_for()
+    assert page.locator("html").get_attribute("lang") == "fr"
+    assert "Expériences" in page.locator("h1").inner_text()
+    page.get_by_label("Langue").click()
+    page.get_by_role("menuitemradio", name="English").click()
+    page.get_by_role("heading", name="Experiments").wait_for()
+    page.reload()
+    page.get_by_role("heading", name="Experiments").wait_for()
+
+
+def test_light_and_dark(open_page: Open) -> None:
+    page = open_page(color_scheme="dark")
+    page.locator("h1").wait_for()
+    assert page.locator("body").get_attribute("data-theme") == "dark"
+    page.get_by_label("Light or dark").click()
+    page.get_by_role("menuitemradio", name="Light", exact=True).click()
+    assert page.locator("body").get_attribute("data-theme") == "light"
+    background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert background == "rgb(246, 244, 240)"
+
+
+def test_keys_are_explained(open_page: Open) -> None:
+    page = open_page()
+    page.locator("h1").wait_for()
+    page.keyboard.press("?")
+    page.get_by_role("heading", name="Keyboard").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    assert page.evaluate("() => document.activeElement.type") == "search"
+
+
+def test_an_experiment_that_is_not_there(open_page: Open, watch: Any) -> None:
+    watch.expected.append("404")
+    page = open_page("#/e/01900000-0000-7000-8000-000000000000")
+    page.get_by_role("heading", name="There is no such experiment").wait_for()
+    page.get_by_role("link", name="Experiments").last.click()
+    row(page, "Digits").wait_for()
+
+
+def test_a_server_that_is_away(open_page: Open, watch: Any) -> None:
+    watch.expected += ["ERR_FAILED", "Failed to load"]
+    page = open_page()
+    row(page, "Digits").wait_for()
+    page.route("**/api/experiments?*", lambda route: route.abort())
+    page.get_by_role("radio", name="Failed").click()
+    page.get_by_text("The server cannot be reached").first.wait_for()
+    page.unroute("**/api/experiments?*")
+    page.get_by_role("button", name="Try again").click()
+    row(page, "Coins").wait_for()
+
+
+@pytest.mark.parametrize("address", ["", "#/new"])
+def test_tablet(open_page: Open, address: str) -> None:
+    page = open_page(address, viewport=TABLET, has_touch=True)
+    page.locator("h1").wait_for()
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    small = page.locator("main button:visible, main a.button:visible").evaluate_all(
+        "items => items.map(e => e.getBoundingClientRect()).filter(r => r.height < 24 || r.width < 24).length"
+    )
+    assert small == 0

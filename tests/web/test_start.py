@@ -1,0 +1,227 @@
+"""Starting an experiment from the page, and watching it until its result stands in its place."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+Open = Callable[..., Page]
+
+
+def start(page: Page) -> None:
+    page.get_by_role("button", name="Start", exact=True).click()
+
+
+def new(open_page: Open, **options: Any) -> Page:
+    page = open_page("#/new", **options)
+    page.get_by_label("Number of clusters").wait_for()
+    return page
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Six PNG files."""
+    random = np.random.default_rng(3)
+    paths = []
+    for number in range(6):
+        path = tmp_path / f"initial {number}.png"
+        Image.fromarray(random.integers(0, 255, (20, 24), np.uint8)).save(path)
+        paths.append(path)
+    return paths
+
+
+def test_plain_questions_first(open_page: Open) -> None:
+    page = new(open_page)
+    heads = page.locator(".start-part h2").all_inner_texts()
+    assert [head.split("\n")[-1] for head in heads] == [
+        "Your images",
+        "What varies between your images?",
+        "How many motifs?",
+        "Name and place",
+    ]
+    assert page.locator(".variation svg.motif").count() == 8
+    assert page.locator("details.advanced").get_attribute("open") is None
+    # Everything else of the notebook's schema is there, with its default.
+    page.locator("details.advanced summary").click()
+    assert page.get_by_label("Seed").input_value() == "0"
+    assert page.locator(".advanced-field").count() >= 8
+    page.get_by_role("radio", name="Sample images").click()
+    assert "1,797 images" in page.locator("main").inner_text()
+
+
+def test_all_errors_at_once_and_nothing_lost(open_page: Open, pictures: list[Path]) -> None:
+    """In the old form the second refusal came after the first, and the chosen file was gone each time."""
+    page = new(open_page)
+    page.get_by_label("Number of clusters").fill("no number")
+    page.get_by_label("Name of the experiment").fill("My <b>initials</b>")
+    page.get_by_role("checkbox", name="Ink and paper").check()
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Seed").fill("-5")
+    page.locator("details.advanced summary").click()
+    start(page)
+    texts = page.locator(".error-text:visible").all_inner_texts()
+    assert len(texts) == 3
+    assert page.locator(".notice.bad li").count() == 3
+    assert page.get_by_label("Number of clusters").get_attribute("aria-invalid") == "true"
+    assert page.locator("details.advanced").get_attribute("open") is not None  # what is wrong is in sight
+    assert page.evaluate("() => document.activeElement.getAttribute('aria-invalid')") == "true"
+    assert page.get_by_label("Name of the experiment").input_value() == "My <b>initials</b>"
+    assert page.get_by_role("checkbox", name="Ink and paper").is_checked()
+    page.locator("input[type=file]").first.set_input_files(pictures)
+    page.get_by_text("6 images found").wait_for()
+    start(page)
+    assert page.locator(".notice.bad li").count() == 2
+    assert page.get_by_text("6 images found").is_visible()  # the files need not be sent again
+    page.reload()
+    page.get_by_label("Number of clusters").wait_for()
+    assert page.get_by_label("Name of the experiment").input_value() == "My <b>initials</b>"
+    page.get_by_text("6 images found").wait_for()
+
+
+def test_errors_of_the_server_stand_beside_their_fields(open_page: Open, watch: Any) -> None:
+    watch.expected.append("422")
+    page = new(open_page)
+    page.get_by_role("radio", name="A folder on the server").click()
+    page.get_by_label("Folder, or .npz file").fill("/no/such/folder")
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Preset").fill("no-such-preset")
+    start(page)
+    page.locator('[data-field="dataset"] .error-text').wait_for()
+    assert page.get_by_label("Folder, or .npz file").input_value() == "/no/such/folder"
+
+
+def test_an_archive_is_sent_counted_and_shown(
+    open_page: Open, pictures: list[Path], tmp_path: Path, eyes: Any
+) -> None:
+    archive = tmp_path / "Initials of Lyon.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for number, path in enumerate(pictures):
+            file.write(path, f"book {number % 2}/{path.name}")
+        file.writestr("book 0/notes.txt", "no image")
+    page = new(open_page)
+    page.locator("input[type=file]").first.set_input_files(archive)
+    page.get_by_text("6 images found").wait_for()
+    eyes.until(
+        page, "[...document.querySelectorAll('.preview img')].filter(i => i.naturalWidth > 0).length === 6"
+    )
+    # It stays as a dataset for later.
+    page.get_by_role("radio", name="A dataset already here").click()
+    page.locator(".dataset", has_text="Initials of Lyon").wait_for()
+
+
+def test_dropped_files(open_page: Open) -> None:
+    page = new(open_page)
+    buffer = io.BytesIO()
+    Image.new("L", (9, 9), 90).save(buffer, "PNG")
+    page.evaluate(
+        """(bytes) => {
+            const dataTransfer = new DataTransfer();
+            for (const name of ['a.png', 'b.png', '.hidden.png']) {
+                dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type: 'image/png' }));
+            }
+            const zone = document.querySelector('.drop-zone');
+            zone.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true }));
+        }""",
+        list(buffer.getvalue()),
+    )
+    page.get_by_text("images found").or_(page.get_by_text("image found")).wait_for()
+
+
+def test_what_varies_becomes_the_model(open_page: Open, server: Any, watch: Any) -> None:
+    page = new(open_page)
+    page.get_by_role("radio", name="Sample images").click()
+    page.get_by_role("checkbox", name="Slant and stretch").check()
+    page.get_by_role("checkbox", name="Ink and paper").check()
+    assert "identity + color + affine" in page.locator("main").inner_text()
+    sent: list[Any] = []
+    page.route("**/api/experiments", lambda route: (sent.append(route.request.post_data_json), route.abort()))
+    watch.expected += ["ERR_FAILED", "Failed to load"]
+    page.get_by_label("Number of clusters").fill("8, 12")
+    page.get_by_label("Name of the experiment").fill("Sweep")
+    start(page)
+    page.get_by_text("The server cannot be reached").first.wait_for()
+    assert sent[0]["parameters"] == {"n_prototypes": 8, "transformation_sequence": "identity_color_affine"}
+    assert sent[0]["name"] == "Sweep, 8 clusters"
+    assert sent[0]["dataset"] == "sample"
+    assert page.get_by_label("Number of clusters").input_value() == "8, 12"
+
+
+def test_run_again_with_changes(open_page: Open, runs: Any) -> None:
+    page = open_page(f"#/new?from={runs.ids['colours']}")
+    page.get_by_role("heading", name="Run again with changes").wait_for()
+    assert page.get_by_label("Number of clusters").input_value() == "4"
+    assert page.get_by_label("Name of the experiment").input_value() == "Coloured squares"
+
+
+@pytest.mark.slow
+def test_from_files_to_a_result(open_page: Open, tmp_path: Path, eyes: Any, server: Any) -> None:
+    """Drop images, start, watch, reload, and see the result come in the same place."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits().images
+    files = []
+    for number in range(60):
+        path = tmp_path / f"{number:02d}.png"
+        Image.fromarray((digits[number] * 15.9).astype(np.uint8)).resize((16, 16)).save(path)
+        files.append(path)
+    page = new(open_page)
+    page.locator("input[type=file]").first.set_input_files(files)
+    page.get_by_text("60 images found").wait_for()
+    page.get_by_role("checkbox", name="Slant and stretch").check()
+    page.get_by_label("Number of clusters").fill("4")
+    page.get_by_label("Name of the experiment").fill("From the page")
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Passes over the images (epochs)").fill("80")
+    page.get_by_label("Image size in pixels").fill("16")
+    start(page)
+    page.locator(".run-head").wait_for()
+    states = set()
+    eyes.until(page, "document.querySelectorAll('.forming canvas').length === 4", 240)
+    states.add(page.locator(".run-head .state").inner_text())
+    assert "From the page" in page.title()
+    assert "%" in page.title()
+    page.reload()  # nothing of it hangs on the page
+    page.locator(".run-head").wait_for()
+    eyes.until(page, "document.querySelectorAll('.chart-line').length === 1", 60)
+    page.get_by_text("Log", exact=True).click()
+    eyes.images(page, timeout_s=240)
+    assert states == {"Running"}
+    assert page.locator("h1").inner_text() == "From the page"
+    assert page.evaluate("() => location.hash").startswith("#/e/")
+    page.locator(".tile").first.click()
+    # The dataset is of this server, so the original file is shown in place of what the network saw.
+    page.get_by_text("Image, original file").wait_for()
+    assert "/datasets/" in (page.locator('.pane[data-kind="raw"] img').get_attribute("src") or "")
+
+
+@pytest.mark.slow
+def test_a_run_is_cancelled_and_goes_on(open_page: Open, server: Any, eyes: Any) -> None:
+    made = server.call(
+        "POST",
+        "experiments",
+        {
+            "notebook": "dti_clustering",
+            "name": "Long",
+            "parameters": {"n_prototypes": 3, "epochs": 4000, "seed": 2},
+        },
+    )
+    page = open_page(f"#/e/{made['id']}")
+    page.locator(".run-head").wait_for()
+    eyes.until(page, "document.querySelectorAll('.forming canvas').length === 3", 240)
+    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_text("The run was cancelled").wait_for(timeout=120_000)
+    assert page.title().startswith("Cancelled · Long")
+    page.get_by_role("button", name="Go on from where it stopped").click()
+    eyes.until(page, f"!location.hash.includes('{made['id']}')")
+    again = page.evaluate("() => location.hash.split('/').pop()")
+    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_text("The run was cancelled").wait_for(timeout=120_000)
+    assert server.call("GET", f"experiments/{again}")["resume_from"] == made["id"]
