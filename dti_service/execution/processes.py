@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ LINUX = sys.platform.startswith("linux")
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
+MAX_LISTINGS = 50  # on a machine that starts processes all the time, looking must end
 
 STANDBY_MARK = "DTI_STANDBY"  # in the environment of what was started before it had an experiment
 
@@ -91,16 +92,12 @@ def how_ended(returncode: int | None) -> str:
 
 def all_processes() -> dict[int, Process]:
     """Every process that can be seen, by number."""
-    if not LINUX:
-        return _with_psutil()
-    found = {}
-    for name in os.listdir(PROC):
-        if name.isdecimal() and (process := _look(int(name))) is not None:
-            found[process.pid] = process
-    return found
+    return {pid: process for pid in _numbers() if (process := _look(pid)) is not None}
 
 
 def _look(pid: int) -> Process | None:
+    if not LINUX:
+        return _look_with_psutil(pid)
     try:
         text = (PROC / str(pid) / "stat").read_bytes()
     except OSError:
@@ -110,16 +107,15 @@ def _look(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), int(fields[19]), fields[0] in (b"Z", b"X"))
 
 
-def _with_psutil() -> dict[int, Process]:
+def _look_with_psutil(pid: int) -> Process | None:
     import psutil
 
-    found = {}
-    for item in psutil.process_iter(["pid", "ppid", "create_time", "status"]):
-        facts = item.info
-        zombie = facts["status"] == psutil.STATUS_ZOMBIE
-        started = int((facts["create_time"] or 0) * 100)
-        found[facts["pid"]] = Process(facts["pid"], facts["ppid"] or 0, started, zombie)
-    return found
+    try:
+        item = psutil.Process(pid)
+        zombie = item.status() == psutil.STATUS_ZOMBIE
+        return Process(pid, item.ppid() or 0, int(item.create_time() * 100), zombie)
+    except psutil.Error:
+        return None
 
 
 def descendants(pid: int) -> list[Process]:
@@ -138,23 +134,46 @@ def descendants(pid: int) -> list[Process]:
 
 def with_environment(variables: Mapping[str, str]) -> list[Process]:
     """Living processes of this user that were started with all these variables; not this one nor its ancestors."""
-    table = all_processes()
-    spared = _line(os.getpid(), table)
+    return list(iterate_with_environment(variables))
+
+
+def iterate_with_environment(variables: Mapping[str, str]) -> Iterator[Process]:
+    """As `with_environment`, each as soon as it is found.
+
+    A process that starts its successor and ends, again and again, is not missed: what started while we looked is
+    looked at too, until there is nothing new.
+    """
     wanted = {f"{name}={value}".encode() for name, value in variables.items()}
-    return [
-        process
-        for process in table.values()
-        if process.pid not in spared and not process.zombie and wanted <= _environment(process.pid)
-    ]
+    passed = _own_line()
+    for _ in range(MAX_LISTINGS):
+        fresh = sorted(_numbers() - passed)
+        if not fresh:
+            return
+        passed.update(fresh)
+        for pid in fresh:
+            if wanted <= _environment(pid):
+                process = _look(pid)
+                if process is not None and not process.zombie:
+                    yield process
 
 
-def _line(pid: int, table: Mapping[int, Process]) -> set[int]:
-    """`pid` and its ancestors."""
+def _own_line() -> set[int]:
+    """This process and its ancestors."""
     line: set[int] = set()
-    while pid in table and pid not in line:
+    pid = os.getpid()
+    while pid not in line and (process := _look(pid)) is not None:
         line.add(pid)
-        pid = table[pid].parent
+        pid = process.parent
     return line
+
+
+def _numbers() -> set[int]:
+    """The numbers of all processes."""
+    if LINUX:
+        return {int(name) for name in os.listdir(PROC) if name.isdecimal()}
+    import psutil
+
+    return set(psutil.pids())
 
 
 def _environment(pid: int) -> set[bytes]:
@@ -181,9 +200,11 @@ def _environment_with_psutil(pid: int) -> set[bytes]:
 # Ending
 
 
-def kill(processes: Iterable[Process]) -> None:
-    """SIGKILL; a number that belongs to another process by now is spared."""
+def kill(processes: Iterable[Process]) -> list[Process]:
+    """SIGKILL each as it comes, and return them; a number that belongs to another process by now is spared."""
+    meant = []
     for process in processes:
+        meant.append(process)
         try:
             handle = os.pidfd_open(process.pid) if LINUX else -1
         except OSError:
@@ -201,10 +222,11 @@ def kill(processes: Iterable[Process]) -> None:
         finally:
             if handle >= 0:
                 os.close(handle)
+    return meant
 
 
 def end_all(
-    find: Callable[[], list[Process]],
+    find: Callable[[], Iterable[Process]],
     *,
     after_round: Callable[[], None] | None = None,
     timeout_s: float = 5.0,
@@ -215,8 +237,7 @@ def end_all(
     there after `timeout_s`: only processes that the system itself holds up.
     """
     end = time.monotonic() + timeout_s
-    while remaining := find():
-        kill(remaining)
+    while remaining := kill(find()):
         if after_round is not None:
             after_round()
         if time.monotonic() > end:
@@ -238,10 +259,11 @@ def sweep_experiment(id: str, data_dir: Path) -> int:
     marks = [experiment_marks(id, data_dir), *_standby_marks(data_dir / "experiments" / id / "runner.json")]
     seen: set[Process] = set()
 
-    def find() -> list[Process]:
-        found = [process for wanted in marks for process in with_environment(wanted)]
-        seen.update(found)
-        return found
+    def find() -> Iterator[Process]:
+        for wanted in marks:
+            for process in iterate_with_environment(wanted):
+                seen.add(process)
+                yield process
 
     end_all(find)
     return len(seen)

@@ -23,6 +23,7 @@ from dti_service.execution.processes import (
     end_all,
     experiment_marks,
     how_ended,
+    iterate_with_environment,
     kill,
     sweep_experiment,
     with_environment,
@@ -110,7 +111,7 @@ class TestEnding:
         child = python(code, env={**os.environ, **marks})
         assert child.stdout is not None
         child.stdout.readline()
-        assert end_all(lambda: with_environment(marks)) == []
+        assert end_all(lambda: iterate_with_environment(marks)) == []
         child.wait()
         assert with_environment(marks) == []
 
