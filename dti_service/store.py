@@ -26,7 +26,7 @@ RECORD, ANNOTATIONS, CANCEL = "experiment.json", "annotations.json", "cancel.jso
 NOTEBOOK, SOURCE = "notebook.ipynb", "source.ipynb"
 EVENTS, LOG, LOCK = "events.jsonl", "log.txt", ".lock"
 RUNNER, STOP, REPORT = "runner.json", "stop.json", "executor.json"  # only while it runs
-RESULTS, CHECKPOINT = "results", "checkpoint"
+RESULTS, CHECKPOINT, LIVE = "results", "checkpoint", "live"
 MOST_EVENTS = 4 * 2**20  # bytes from the end in which the latest progress is looked for
 MOST_KNOWN = 2000  # experiments whose progress is remembered
 OLD_S = 600.0  # no write of a single file takes as long
@@ -252,12 +252,36 @@ class Store:
                 shutil.rmtree(self.root / name, ignore_errors=True)
 
     def sweep_files(self, id: str) -> None:
-        """Remove what interrupted writers left in an experiment's directory."""
+        """Remove what interrupted writers left in an experiment's directory. Only while holding its lock, when no
+        process of a run is left: what a run was writing is nobody's now; what servers write must be old."""
+        folder = self.directory(id)
         old = time.time() - OLD_S
-        for path in self.directory(id).glob(f"**/{atomic.TEMPORARY_PREFIX}*"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < old:
-                    path.unlink()
+        for pattern in _UNFINISHED:
+            for path in folder.glob(f"**/{pattern}"):
+                inside = path.relative_to(folder)
+                with contextlib.suppress(OSError):
+                    if not _of_servers(inside) or path.stat().st_mtime < old:
+                        _remove(path)
+
+
+# Files being written: those of the service, and those of the library.
+_UNFINISHED = (f"{atomic.TEMPORARY_PREFIX}*", ".*.partial")
+# What servers write while a run may be going on.
+_SERVER_FILES = tuple(f"{atomic.TEMPORARY_PREFIX}{name}-" for name in (ANNOTATIONS, CANCEL, "discover.json"))
+
+
+def _of_servers(inside: Path) -> bool:
+    """May a server be writing this file of an experiment's directory now?"""
+    if len(inside.parts) == 1:
+        return inside.name.startswith(_SERVER_FILES)
+    return inside.parts[0] not in (RESULTS, CHECKPOINT, LIVE)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
 
 
 def _just_made(id: str) -> bool:

@@ -133,6 +133,7 @@ class Attempt:
             self.directory / RESULTS / "metrics.json",
         ):
             path.unlink(missing_ok=True)
+        self.store.sweep_files(self.id)
         runner = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -145,6 +146,8 @@ class Attempt:
         self._heartbeat_at = time.monotonic()
 
     def _clear_up(self) -> None:
+        with contextlib.suppress(OSError, NotFound):
+            self.store.sweep_files(self.id)
         for name in (STOP, REPORT, RUNNER):
             with contextlib.suppress(OSError):
                 (self.directory / name).unlink(missing_ok=True)
