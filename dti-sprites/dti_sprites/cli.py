@@ -19,21 +19,23 @@ from dti_sprites import __version__
 from dti_sprites.errors import ConfigError, DataError, TrainingError, TrainingStopped
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-BENCHMARKS = ("speed", "fidelity")
+BENCHMARKS = {
+    "speed": "time and memory of a training step, beside its encoder and a plain reference",
+    "fidelity": "quality of the results, beside the published figures",
+}
 _FILES_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) >= 2 and given[0] == "bench" and given[1] in available_benchmarks():
-        return _guarded(lambda: _bench(given[1], given[2:]))
-    options = build_parser().parse_args(given)
+    options = build_parser(_asked_benchmark(given)).parse_args(given)
     command: Callable[[argparse.Namespace], int] = options.command
     return _guarded(lambda: command(options))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(benchmark: str | None = None) -> argparse.ArgumentParser:
+    """The arguments of all commands; of the benchmarks, each of which is a module of its own, only of `benchmark`."""
     parser = argparse.ArgumentParser(
         prog="dti-sprites", description="Discover recurring motifs in images, without labels."
     )
@@ -89,10 +91,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(presets)
     presets.set_defaults(command=_presets)
 
-    benchmarks = available_benchmarks()
-    if benchmarks:
-        bench = commands.add_parser("bench", help="measure speed or fidelity")
-        bench.add_argument("benchmark", choices=benchmarks, help="which; each has its own --help")
+    bench = commands.add_parser("bench", help="measure speed or fidelity")
+    kinds = bench.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
+    for name in available_benchmarks():
+        kind = kinds.add_parser(name, help=BENCHMARKS[name], description=BENCHMARKS[name].capitalize() + ".")
+        if name == benchmark:
+            module = importlib.import_module(_benchmark_module(name))
+            module.add_arguments(kind)
+            kind.set_defaults(command=module.run)
     return parser
 
 
@@ -105,13 +111,18 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def available_benchmarks() -> list[str]:
-    if importlib.util.find_spec("dti_sprites.bench") is None:
-        return []
     return [name for name in BENCHMARKS if importlib.util.find_spec(f"dti_sprites.bench.{name}")]
 
 
-def _bench(name: str, arguments: list[str]) -> int:
-    return int(importlib.import_module(f"dti_sprites.bench.{name}").main(arguments) or DONE)
+def _benchmark_module(name: str) -> str:
+    """Each has `add_arguments(parser)` and `run(arguments) -> exit code`."""
+    return f"dti_sprites.bench.{name}.command"
+
+
+def _asked_benchmark(given: Sequence[str]) -> str | None:
+    if len(given) >= 2 and given[0] == "bench" and given[1] in available_benchmarks():
+        return given[1]
+    return None
 
 
 def _guarded(command: Callable[[], int]) -> int:
