@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import socket
 import time
 from pathlib import Path
@@ -24,12 +25,14 @@ log = logging.getLogger(__name__)
 # A runner of another machine whose lock cannot be seen from here counts as alive for so long after its last sign.
 ELSEWHERE_S = 60.0
 METRICS = "metrics.json"
+THOROUGH_S = 600.0
 
 
-def recover(store: Store, settings: Settings) -> list[str]:
+def recover(store: Store, settings: Settings, *, thorough: bool = False) -> list[str]:
     """Find experiments that are running on the record but that nobody runs; returns the ids that were put right.
 
-    Safe to call at any time, from any number of processes: whoever gets the experiment's lock decides.
+    Safe to call at any time, from any number of processes: whoever gets the experiment's lock decides. `thorough` looks
+    also at every ended experiment, for the working files of a supervisor that was killed as the last thing it did.
     """
     recovered = []
     for experiment in store.running():
@@ -44,9 +47,44 @@ def recover(store: Store, settings: Settings) -> list[str]:
                 if free and experiment.state == "queued":
                     _change(store, experiment, "cancelled")
                     recovered.append(id)
+    if thorough:
+        for id in store.unfinished():
+            with _tolerating(id), store.claim(id) as free:
+                if free and store.get(id).ended:
+                    store.clear_up(id)
     with _tolerating("leftovers"):
         store.sweep()
     return recovered
+
+
+class Rounds:
+    """Recovery at intervals, in seconds: a quick look often, a thorough one at first and then seldom, if at all."""
+
+    def __init__(
+        self, store: Store, settings: Settings, every_s: float, *, thorough_s: float = THOROUGH_S
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.every_s = every_s
+        self.thorough_s = thorough_s
+        self._next = 0.0
+        self._next_thorough = 0.0 if thorough_s < math.inf else math.inf
+
+    def soon(self, *, thorough: bool = False) -> None:
+        """Something was lost: look now."""
+        self._next = 0.0
+        if thorough and self.thorough_s < math.inf:
+            self._next_thorough = 0.0
+
+    def step(self) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        thorough = now >= self._next_thorough
+        recover(self.store, self.settings, thorough=thorough)
+        self._next = time.monotonic() + self.every_s
+        if thorough:
+            self._next_thorough = time.monotonic() + self.thorough_s
 
 
 @contextlib.contextmanager

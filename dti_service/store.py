@@ -251,6 +251,21 @@ class Store:
             ):
                 shutil.rmtree(self.root / name, ignore_errors=True)
 
+    def clear_up(self, id: str) -> None:
+        """Remove the working files of a run that is over. Only while holding its lock."""
+        self.sweep_files(id)
+        for name in (STOP, REPORT, RUNNER):
+            with contextlib.suppress(OSError):
+                (self.directory(id) / name).unlink(missing_ok=True)
+
+    def unfinished(self) -> list[str]:
+        """Ids of experiments with working files of a run, going on or not."""
+        return [
+            id
+            for id in self.ids()
+            if any((self.root / id / name).exists() for name in (STOP, REPORT, RUNNER))
+        ]
+
     def sweep_files(self, id: str) -> None:
         """Remove what interrupted writers left in an experiment's directory. Only while holding its lock, when no
         process of a run is left: what a run was writing is nobody's now; what servers write must be old."""

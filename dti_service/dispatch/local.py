@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import subprocess
 import threading
 import time
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from dti_service.dispatch.base import Dispatcher
 from dti_service.dispatch.slots import Slot, find_slots
 from dti_service.errors import NotFound
+from dti_service.execution.attempt import NOT_CLAIMED
 from dti_service.execution.supervisor import spawn
-from dti_service.recovery import recover
+from dti_service.recovery import Rounds
 from dti_service.settings import Settings
 from dti_service.store import Store
 
@@ -60,7 +62,9 @@ class Slots:
         self.slots = find_slots(settings, store)
         self.jobs: list[Job] = []
         self._pauses: dict[str, Pause] = {}
-        self._recover_at = 0.0
+        # Looking at all experiments is for whoever serves them all.
+        thorough = {} if only is None else {"thorough_s": math.inf}
+        self._recovery = Rounds(store, settings, RECOVERY_S, **thorough)
 
     @property
     def free(self) -> list[Slot]:
@@ -70,9 +74,7 @@ class Slots:
     def step(self) -> None:
         """Collect supervisors that have ended, put right what crashed, start what can be started."""
         self._collect()
-        if time.monotonic() >= self._recover_at:
-            recover(self.store, self.settings)
-            self._recover_at = time.monotonic() + RECOVERY_S
+        self._recovery.step()
         self._start()
 
     def anything_to_do(self) -> bool:
@@ -88,7 +90,7 @@ class Slots:
             else:
                 # Somebody else has it, or the supervisor could not start, or was killed: put that right now.
                 self._pauses.setdefault(job.experiment_id, Pause()).extend()
-                self._recover_at = 0.0
+                self._recovery.soon(thorough=job.process.returncode != NOT_CLAIMED)
 
     def _let_go(self, job: Job) -> None:
         _close_leash(job)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +23,7 @@ from rq.serializers import JSONSerializer
 
 from dti_service.dispatch.base import Dispatcher
 from dti_service.experiment import Experiment
-from dti_service.recovery import recover
+from dti_service.recovery import Rounds
 from dti_service.settings import Settings
 from dti_service.store import Store
 
@@ -75,7 +74,7 @@ class RQDispatcher(Dispatcher):
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._recover_at = 0.0
+        self.recovery = Rounds(store, settings, RECOVERY_S)
         self._reachable = True
 
     async def start(self) -> None:
@@ -114,9 +113,7 @@ class RQDispatcher(Dispatcher):
 
     def step(self) -> None:
         """Put right what crashed; make sure that RQ knows of everything that waits. Raises RedisError."""
-        if time.monotonic() >= self._recover_at:
-            recover(self.store, self.settings)
-            self._recover_at = time.monotonic() + RECOVERY_S
+        self.recovery.step()
         for experiment in self.store.queued():
             announce(experiment, self._connection)
 

@@ -22,6 +22,7 @@ from dti_service.devices import device_names
 from dti_service.dispatch.local import POLL_S, Slots
 from dti_service.dispatch.rq import connect, make_queue, queue_names
 from dti_service.errors import NotFound
+from dti_service.execution.attempt import NOT_CLAIMED
 from dti_service.execution.processes import bound_to_parent
 from dti_service.settings import Settings
 from dti_service.store import Store
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 
 WORKER_TTL_S = 60
 HEARTBEAT_S = 10.0
-NOT_CLAIMED = 3  # exit code of a supervisor whose experiment somebody else runs
 RECONNECT_S = 2.0
 
 _worker: DeviceWorker | None = None

@@ -120,7 +120,8 @@ class Attempt:
             changes: dict[str, Any] = {"error": conclusion.error, "metrics": conclusion.metrics}
             self._save(transition(experiment, conclusion.state, **changes))
         # Last: until the record says how it ended, these files do, to whoever finds us dead.
-        self._clear_up()
+        with contextlib.suppress(NotFound):
+            self.store.clear_up(self.id)
         return RAN
 
     # Files
@@ -144,13 +145,6 @@ class Attempt:
         }
         atomic.write_json(self.directory / RUNNER, runner, sync=False)
         self._heartbeat_at = time.monotonic()
-
-    def _clear_up(self) -> None:
-        with contextlib.suppress(OSError, NotFound):
-            self.store.sweep_files(self.id)
-        for name in (STOP, REPORT, RUNNER):
-            with contextlib.suppress(OSError):
-                (self.directory / name).unlink(missing_ok=True)
 
     def _save(self, experiment: Experiment) -> None:
         """Write the record and tell of it; a disk that is full for a moment is waited for. Raises OSError, NotFound."""

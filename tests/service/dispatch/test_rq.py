@@ -181,7 +181,7 @@ def test_a_killed_worker_s_run_is_taken_up_by_another(
     start_worker()
 
     def ended() -> bool:
-        dispatcher._recover_at = 0.0  # as if ten seconds had gone by
+        dispatcher.recovery.soon()  # as if ten seconds had gone by
         dispatcher.step()
         return store.get(id).ended
 

@@ -114,3 +114,18 @@ def test_files_of_interrupted_writers_are_removed(
         os.utime(folder / name, (1, 1))
     recover(store, settings)
     assert [name for name in half + young + old if (folder / name).exists()] == young
+
+
+def test_a_supervisor_killed_at_the_very_end_leaves_working_files_for_a_thorough_look(
+    store: Store, settings: Settings, make_experiment: Make
+) -> None:
+    ended, running = make_experiment(state="succeeded"), make_experiment(state="running")
+    lock = store.lock(running.id)
+    assert lock.acquire()
+    for experiment in (ended, running):
+        (store.directory(experiment.id) / "runner.json").write_text("{}")
+    recover(store, settings)
+    assert sorted(store.unfinished()) == sorted([ended.id, running.id])
+    recover(store, settings, thorough=True)
+    assert store.unfinished() == [running.id]
+    lock.release()
