@@ -7,7 +7,7 @@ contingency tables that are counted for all images in one pass.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from dti_sprites.evaluation.matching import linear_sum_assignment
 
 from dti_sprites.evaluation.clustering import ari_of_tables
 
