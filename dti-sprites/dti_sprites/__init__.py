@@ -20,9 +20,11 @@ __all__ = [
     "DataError",
     "Run",
     "RunConfig",
+    "Start",
     "TrainingError",
     "TrainingStopped",
     "load_run",
+    "start_from_clusters",
     "train",
 ]
 
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from dti_sprites.api import Assignment, Run, load_run, train
     from dti_sprites.config import RunConfig
     from dti_sprites.errors import ConfigError, DataError, TrainingError, TrainingStopped
+    from dti_sprites.start import Start, start_from_clusters
 
 _HOME = {
     **dict.fromkeys(("Assignment", "Run", "load_run", "train"), "dti_sprites.api"),
     **dict.fromkeys(("ConfigError", "DataError", "TrainingError", "TrainingStopped"), "dti_sprites.errors"),
     "RunConfig": "dti_sprites.config",
+    **dict.fromkeys(("Start", "start_from_clusters"), "dti_sprites.start"),
 }
 
 

@@ -30,6 +30,7 @@ from dti_sprites.results.scores import score
 from dti_sprites.results.tables import Assignments, curves, read_assignments
 from dti_sprites.results.tree import TrainingRecord, export
 from dti_sprites.results.weights import load_weights, read_metadata
+from dti_sprites.start import Start
 from dti_sprites.training import Callback, FitResult, fit, resolve_device
 from dti_sprites.training.checkpoint import load_checkpoint
 
@@ -45,6 +46,7 @@ def train(
     checkpoint_dir: str | Path | None = None,
     resume: bool = True,
     title: str | None = None,
+    start: Start | None = None,
 ) -> Run:
     """Train on `images`, write the result tree into `out` and return the run.
 
@@ -57,6 +59,7 @@ def train(
         callbacks: told about the training as it goes on.
         checkpoint_dir: by default `checkpoint` beside a folder called `results`, else within `out`.
         title: heading of the report; by default the name of the folder of the images.
+        start: prototypes to begin with, and images that belong to them (see `start_from_clusters`).
         resume: go on from the checkpoint if there is one; of a complete training only the export is redone.
 
     Raises:
@@ -72,12 +75,20 @@ def train(
 
     image_set = load_images(images, config.data, progress=_phase("reading images", callbacks), labels=labels)
     check_enough(image_set, config)
+    if start is not None and start.pins is not None:
+        image_set = dataclasses.replace(image_set, pins=start.pins)
     if resume:
         check_reuse(checkpoint, config, image_set)
     model = build_model(config, image_set.channels, image_set.size)
     recorder = Recorder(checkpoint, resume)
     result = fit(
-        model, image_set, config, checkpoint_dir=checkpoint, callbacks=[recorder, *callbacks], resume=resume
+        model,
+        image_set,
+        config,
+        checkpoint_dir=checkpoint,
+        callbacks=[recorder, *callbacks],
+        resume=resume,
+        start=start,
     )
     if result.stopped and not _restore(model, checkpoint):
         raise TrainingStopped(result.iterations)  # before anything was learnt that could be shown

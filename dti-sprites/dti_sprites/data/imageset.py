@@ -34,6 +34,7 @@ class ImageSet:
     original_sizes: list[tuple[int, int]] = field(default_factory=list)  # (height, width)
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of unreadable files
     masks: dict[str, Tensor] = field(default_factory=dict)  # uint8 (N, H, W) ground truth: instance, semantic
+    pins: Tensor | None = None  # int64 (N,): the prototype that an image must belong to; -1: free
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
@@ -55,6 +56,7 @@ class ImageSet:
             ("labels", self.labels),
             ("sources", self.sources),
             ("original_sizes", self.original_sizes),
+            ("pins", self.pins),
             *self.masks.items(),
         ]
         for name, part in parts:
@@ -87,6 +89,7 @@ class ImageSet:
             sources=None if self.sources is None else [self.sources[i] for i in chosen],
             original_sizes=[self.original_sizes[i] for i in chosen],
             masks={name: mask[index] for name, mask in self.masks.items()},
+            pins=None if self.pins is None else self.pins[index],
         )
 
     def with_labels(self, labels: np.ndarray | Sequence[Any]) -> ImageSet:
@@ -95,13 +98,15 @@ class ImageSet:
         return dataclasses.replace(self, labels=encoded, label_names=names)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the pixels and alpha: equal for equal content whatever the files were called."""
+        """SHA-256 of the pixels, alpha and pins: equal for equal content whatever the files were called."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         for plane in (self.images, self.alpha):
             if plane is None:
                 digest.update(b"opaque")
             else:
                 digest.update(plane.contiguous().numpy().data)
+        if self.pins is not None:
+            digest.update(self.pins.contiguous().numpy().data)
         return digest.hexdigest()
 
 

@@ -132,13 +132,16 @@ class DTIModel(nn.Module, ABC):
         threshold: float,
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
+        keep: int = 0,
     ) -> Restart | None:
         """Reassign the prototypes whose share of the images is below `threshold` to the most used one.
+
+        The first `keep` prototypes are left alone.
 
         proportions: (K,) on the CPU, averaged over the batches since the last check. `generator` is on the CPU.
         """
         source = int(proportions.argmax())
-        empty = [k for k in range(self.n_prototypes) if k != source and proportions[k] < threshold]
+        empty = [k for k in range(keep, self.n_prototypes) if k != source and proportions[k] < threshold]
         if not empty:
             return None
         self.reassign(source, empty, optimizer, generator)

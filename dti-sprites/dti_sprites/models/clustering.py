@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 from dti_sprites.config import RunConfig
-from dti_sprites.models.base import DTIModel
+from dti_sprites.errors import ConfigError
+from dti_sprites.models.base import DTIModel, Inference, StepOutput
 from dti_sprites.models.encoder import Encoder
 from dti_sprites.models.prototypes.build import build_prototypes
 from dti_sprites.models.prototypes.initialisation import initial_prototypes
@@ -57,6 +60,25 @@ class ClusteringModel(DTIModel):
     def set_stage(self, stage: int) -> None:
         self.sequence.active = stage
 
+    def start_from(self, prototypes: Tensor) -> None:
+        """Prototypes (k, C, H, W) for the first k. Raises ConfigError when they are not learnt as pixels."""
+        if not isinstance(self.prototypes, PixelPrototypes):
+            raise ConfigError([("model.source", "must be pixels to begin from given prototypes")])
+        with torch.no_grad():
+            self.prototypes.pixels[: len(prototypes)] = prototypes.to(self.prototypes.pixels)
+
+    def fix(self, count: int) -> None:
+        """From now on the first `count` prototypes take part in training, but do not change."""
+        if not isinstance(self.prototypes, PixelPrototypes):
+            raise ConfigError([("model.source", "must be pixels to keep prototypes fixed")])
+
+        def still(gradient: Tensor) -> Tensor:
+            gradient = gradient.clone()
+            gradient[:count] = 0.0
+            return gradient
+
+        self.prototypes.pixels.register_hook(still)
+
     def set_epoch(self, completed: int) -> list[str]:
         before = self.stage
         self.set_stage(active_count(self.curriculum, len(self.transformation_names), completed))
@@ -79,6 +101,14 @@ class ClusteringModel(DTIModel):
             self.prototypes.initialise(start)
         else:
             self.prototypes.start_from(start[0], constant=model.init == "constant")
+
+    @abstractmethod
+    def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
+        """As every model; `pins` (B,): the prototype that an image must belong to; -1: free to choose."""
+
+    @abstractmethod
+    def infer(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> Inference:
+        """As every model, with `pins` as in `step`."""
 
     @property
     def needs_features(self) -> bool:
@@ -144,6 +174,19 @@ class ClusteringModel(DTIModel):
         if not self.config.model.shared_heads:
             for parameter in self.sequence.row_parameters():
                 copy_rows(parameter, optimizer, source, empty)
+
+
+def pinned_labels(labels: Tensor, pins: Tensor | None) -> Tensor:
+    """labels (B,) with those that `pins` (B,) says; -1 leaves the choice."""
+    return labels if pins is None else torch.where(pins >= 0, pins, labels)
+
+
+def only_pinned(p: Tensor, pins: Tensor | None) -> Tensor:
+    """Probabilities (B, K), all of them on what `pins` (B,) says; rows of -1 stay."""
+    if pins is None:
+        return p
+    certain = torch.zeros_like(p).scatter_(1, pins.clamp_min(0)[:, None], 1.0)
+    return torch.where((pins >= 0)[:, None], certain, p)
 
 
 def shares(labels: Tensor, k: int) -> Tensor:

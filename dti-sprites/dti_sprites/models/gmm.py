@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dti_sprites.config import RunConfig
 from dti_sprites.models.base import Inference, StepOutput
-from dti_sprites.models.clustering import ClusteringModel, shares
+from dti_sprites.models.clustering import ClusteringModel, only_pinned, pinned_labels, shares
 from dti_sprites.models.prototypes.initialisation import cluster_deviations
 from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.models.prototypes.rows import copy_rows
@@ -82,13 +82,14 @@ class DTIGMM(ClusteringModel):
             result[ks, bs] = self.log_density(x[bs], moved, spread, part, alpha)
         return result.T
 
-    def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
+    def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
+        """`pins` (B,): the component that alone is responsible for an image; -1: all are."""
         parameters = self.predict(self.encode(x))
         densities = self.log_densities(
             x, weight, {name: values.detach() for name, values in parameters.items()}
         )
         log_mixing = self.mixing.log_softmax(0)
-        responsibilities = (densities + log_mixing.detach()).softmax(1)
+        responsibilities = only_pinned((densities + log_mixing.detach()).softmax(1), pins)
         bs, ks = responsibilities.nonzero(as_tuple=True)
         chosen = self.choose(parameters, ks, bs)
         means = self.sequence(select_rows(self.prototypes(), ks), chosen)
@@ -97,17 +98,17 @@ class DTIGMM(ClusteringModel):
         part = counts if counts is None or len(counts) == 1 else counts[bs]
         log_p = self.log_density(x[bs], means, sigmas, part, None if weight is None else weight[bs])
         expected = (responsibilities[bs, ks] * log_p).sum() + (responsibilities * log_mixing).sum()
-        labels = densities.argmax(1)
+        labels = pinned_labels(densities.argmax(1), pins)
         return StepOutput(-expected / len(x), {}, -densities, labels, shares(labels, self.n_prototypes))
 
     @torch.no_grad()
-    def infer(self, x: Tensor, weight: Tensor | None = None) -> Inference:
+    def infer(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> Inference:
         """`extras`: "responsibilities" (B, K), with the mixing weights."""
         training = self.training
         self.eval()
         parameters = self.predict(self.encode(x))
         densities = self.log_densities(x, weight, parameters)
-        labels = densities.argmax(1)
+        labels = pinned_labels(densities.argmax(1), pins)
         reconstruction, chosen = self.render(self.prototypes(), labels, parameters)
         self.train(training)
         responsibilities = (densities + self.mixing.log_softmax(0)).softmax(1)

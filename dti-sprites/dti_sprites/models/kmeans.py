@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dti_sprites.models.base import Inference, StepOutput
-from dti_sprites.models.clustering import ClusteringModel, shares
+from dti_sprites.models.clustering import ClusteringModel, pinned_labels, shares
 from dti_sprites.ops.blocks import blocks
 from dti_sprites.ops.distance import pixel_weight, squared_error
 
@@ -33,22 +33,23 @@ class DTIKMeans(ClusteringModel):
             result[ks, bs] = squared_error(x[bs], candidates, part)
         return result.T
 
-    def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
+    def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
+        """`pins` (B,): the prototype that an image must belong to; -1: the nearest."""
         prototypes, parameters = self.prototypes(), self.predict(self.encode(x))
         distances = self.errors(x, weight, prototypes, parameters)
-        labels = distances.argmin(1)
+        labels = pinned_labels(distances.argmin(1), pins)
         reconstruction, _ = self.render(prototypes, labels, parameters)
         pixels = pixel_weight(weight, self.window, self.channels, self.image_size)
         loss = squared_error(x, reconstruction, pixels).mean()
         return StepOutput(loss, {}, distances, labels, shares(labels, self.n_prototypes))
 
     @torch.no_grad()
-    def infer(self, x: Tensor, weight: Tensor | None = None) -> Inference:
+    def infer(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> Inference:
         training = self.training
         self.eval()
         prototypes, parameters = self.prototypes(), self.predict(self.encode(x))
         distances = self.errors(x, weight, prototypes, parameters)
-        labels = distances.argmin(1)
+        labels = pinned_labels(distances.argmin(1), pins)
         reconstruction, chosen = self.render(prototypes, labels, parameters)
         self.train(training)
         return Inference(distances, labels, reconstruction, chosen)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dti_sprites.config import RunConfig
 from dti_sprites.models.base import Inference, StepOutput
-from dti_sprites.models.clustering import shares
+from dti_sprites.models.clustering import only_pinned, shares
 from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.models.prototypes.generators import MLPPrototypes
 from dti_sprites.models.selection import Selection, binary_penalty, frequency_penalty
@@ -45,9 +45,9 @@ class PredictedKMeans(DTIKMeans):
         latents = self.prototypes.latents if isinstance(self.prototypes, MLPPrototypes) else None
         return self.selection(features, latents)[:, 0]
 
-    def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
+    def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
         prototypes, features = self.prototypes(), self.encoder(x)
-        parameters, p = self.predict(features), self.probabilities(features)
+        parameters, p = self.predict(features), only_pinned(self.probabilities(features), pins)
         everything = slice(0, self.n_prototypes), slice(0, len(x))
         candidates = self.transform_block(prototypes, parameters, *everything)  # K, B, C, H, W
         pixels = pixel_weight(weight, self.window, self.channels, self.image_size)
@@ -72,12 +72,12 @@ class PredictedKMeans(DTIKMeans):
         return StepOutput(loss, detached, distances, labels, shares(labels, self.n_prototypes))
 
     @torch.no_grad()
-    def infer(self, x: Tensor, weight: Tensor | None = None) -> Inference:
+    def infer(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> Inference:
         """`extras`: "probabilities" (B, K)."""
         training = self.training
         self.eval()
         prototypes, features = self.prototypes(), self.encoder(x)
-        parameters, p = self.predict(features), self.probabilities(features)
+        parameters, p = self.predict(features), only_pinned(self.probabilities(features), pins)
         distances = self.errors(x, weight, prototypes, parameters)
         labels = p.argmax(1)
         reconstruction, chosen = self.render(prototypes, labels, parameters)

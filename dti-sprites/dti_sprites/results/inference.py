@@ -42,7 +42,8 @@ def infer_batches(model: Any, images: Any, batch_size: int) -> Iterator[Batch]:
             alpha = images.alpha[part]
             weight = alpha.to(device, non_blocking=True).float() / 255.0
         with torch.no_grad():
-            result = model.infer(x, weight)
+            pins = {} if images.pins is None else {"pins": images.pins[part].to(device)}
+            result = model.infer(x, weight, **pins)
             matrices = model.matrices(result.parameters)
         shown = pixels if alpha is None else torch.cat([pixels, alpha], dim=1)
         yield Batch(

@@ -16,6 +16,7 @@ from dti_sprites.data.batches import DeviceBatches
 from dti_sprites.data.imageset import ImageSet
 from dti_sprites.errors import ConfigError, TrainingError
 from dti_sprites.models import DTIModel
+from dti_sprites.start import Start
 from dti_sprites.training.callbacks import Callback, FitResult, Progress, TrainingInfo
 from dti_sprites.training.checkpoint import (
     Checkpoint,
@@ -25,6 +26,7 @@ from dti_sprites.training.checkpoint import (
     save_checkpoint,
 )
 from dti_sprites.training.device import Backends, check_compiler, resolve_device
+from dti_sprites.training.given import as_clustering, check_start
 from dti_sprites.training.interrupt import DeferredInterrupt
 from dti_sprites.training.memory import check_memory
 from dti_sprites.training.optimiser import GroupedAdam
@@ -41,6 +43,7 @@ def fit(
     checkpoint_dir: Path | None = None,
     callbacks: Sequence[Callback] = (),
     resume: bool = True,
+    start: Start | None = None,
 ) -> FitResult:
     """Train `model` on `images` as `config.training` says; the model is left on the device it was trained on.
 
@@ -49,7 +52,8 @@ def fit(
     without the interruption. Ctrl-C, or a callback whose `should_stop` is true, ends training after the
     iteration in progress with `stopped` set.
 
-    Raises ConfigError when the device does not exist or the checkpoint is of another model, TrainingError
+    With `start` it begins from those prototypes. Raises ConfigError when the device does not exist, the checkpoint
+    is of another model or the model cannot begin from given prototypes, TrainingError
     when the loss is no longer a number (the last good checkpoint is kept).
     """
     device = resolve_device(config.training.device)
@@ -59,7 +63,7 @@ def fit(
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), Backends(config.training.fast):
         torch.manual_seed(config.training.seed)
-        trainer = Trainer(model.to(device), images, config, device, checkpoint_dir, callbacks)
+        trainer = Trainer(model.to(device), images, config, device, checkpoint_dir, callbacks, start)
         if checkpoint is None:
             trainer.begin()
         else:
@@ -78,12 +82,15 @@ class Trainer:
         device: torch.device,
         checkpoint_dir: Path | None,
         callbacks: Sequence[Callback],
+        start: Start | None = None,
     ) -> None:
         self.model, self.images, self.config, self.device = model, images, config, device
         self.training = config.training
         self.checkpoint_dir, self.callbacks = checkpoint_dir, callbacks
         self.noise = torch.Generator().manual_seed(self.training.seed)  # initial prototypes, restarts
         order = torch.Generator().manual_seed(self.training.seed)
+        self.given = check_start(model, start, images)
+        self.pins = None if images.pins is None else images.pins.to(device)
         self.batches = DeviceBatches(images, self.training.batch_size, device, order)
         check_memory(model, self.batches.batch_size, device)
         self.optimizer = GroupedAdam(model, self.training)
@@ -103,6 +110,8 @@ class Trainer:
             if fast.compile:
                 check_compiler(device)
                 encoder.layers.compile()
+        if self.given is not None:
+            as_clustering(self.model).start_from(self.given.prototypes)
 
     # Start and end of a session
 
@@ -232,9 +241,9 @@ class Trainer:
         if self.epoch in self.training.milestones and self.record.epoch_is_new:
             self.event("lr", lr=max(rates), **where)
         self.model.train()
-        for x, weight, _ in self.batches:
+        for x, weight, indices in self.batches:
             self.between = False
-            self.iterate(x, weight)
+            self.iterate(x, weight, indices)
             self.between = True
             self.after_iteration()
             if interrupt.requested or any(callback.should_stop() for callback in self.callbacks):
@@ -245,9 +254,12 @@ class Trainer:
         if self.training.checkpoint_every_s == 0:
             self.save()
 
-    def iterate(self, x: Tensor, weight: Tensor | None) -> None:
+    def iterate(self, x: Tensor, weight: Tensor | None, indices: Tensor) -> None:
         self.optimizer.zero_grad()
-        out = self.model.step(x, weight)
+        if self.pins is None:
+            out = self.model.step(x, weight)
+        else:
+            out = as_clustering(self.model).step(x, weight, self.pins[indices.to(self.device)])
         out.loss.backward()
         self.optimizer.step()
         self.record.add(out, len(x))
@@ -257,7 +269,8 @@ class Trainer:
         iteration = self.record.iteration
         if iteration % self.training.log_every == 0:
             self.point()
-        if self.training.reassign and iteration % self.training.check_cluster_interval == 0:
+        fixed = self.given is not None and self.given.fixed
+        if self.training.reassign and not fixed and iteration % self.training.check_cluster_interval == 0:
             self.reassign()
         now = time.monotonic()
         if now - self.last_progress >= PROGRESS_EVERY_S:
@@ -272,7 +285,10 @@ class Trainer:
     def reassign(self) -> None:
         self.read()
         proportions = self.record.proportions()
-        restart = self.model.restart_unused(proportions, self.threshold, self.optimizer.adam, self.noise)
+        keep = 0 if self.given is None else len(self.given.prototypes)
+        restart = self.model.restart_unused(
+            proportions, self.threshold, self.optimizer.adam, self.noise, keep
+        )
         if restart is not None:
             self.event(
                 "reassignment", iteration=self.record.iteration, source=restart.source, empty=restart.empty

@@ -130,6 +130,7 @@ class DTISprites(DTIModel):
         threshold: float,
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
+        keep: int = 0,
     ) -> Restart | None:
         """As for other models, by the proportions (L, K or K + 1) in one layer drawn at random.
 
@@ -143,7 +144,7 @@ class DTISprites(DTIModel):
             if used.max() <= 0:
                 return None
             used = used / used.max()
-        return super().restart_unused(used, threshold, optimizer, generator)
+        return super().restart_unused(used, threshold, optimizer, generator, keep)
 
     def reassign(
         self, source: int, empty: list[int], optimizer: torch.optim.Optimizer, generator: torch.Generator
