@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dti_service.datasets.jobs import DatasetJobs
+from dti_service.fitting.process import Fitter
 from dti_service.metrics import Metrics
 from dti_service.notify import Notifier
 from dti_service.service import Service
@@ -34,6 +35,7 @@ class Context:
     datasets: DatasetJobs
     quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "dti-quick"))
     slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "dti-slow"))
+    fitter: Fitter = field(default_factory=Fitter)  # asks the models of finished runs
     discover: Any = None  # what those routes share
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -41,3 +43,4 @@ class Context:
         """Let running work finish, start no more. Does not wait."""
         self.quick.shutdown(wait=False, cancel_futures=True)
         self.slow.shutdown(wait=False, cancel_futures=True)
+        self.fitter.close()

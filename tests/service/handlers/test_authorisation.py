@@ -48,6 +48,9 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
         for verb in ("GET", "HEAD")
     },
     (EXPERIMENT + "/artifacts", "GET"): ("read", "artifacts"),
+    (EXPERIMENT + r"/fits/(\d{1,9})/(\d{1,6})\.png", "GET"): ("read", "artifacts"),
+    (EXPERIMENT + r"/layers/(\d{1,9})", "GET"): ("read", "artifacts"),
+    (EXPERIMENT + r"/layers/(\d{1,9})/(background|layer\d{1,3})\.png", "GET"): ("read", "artifacts"),
     (EXPERIMENT + "/curations", "GET"): ("read", "artifacts"),
     (CURATION, "GET"): ("read", "artifacts"),
     (CURATION, "PUT"): ("write", "artifacts"),
@@ -107,9 +110,9 @@ def example(pattern: str) -> str:
     path = re.sub(r"^/\+", "/", pattern).replace("([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", ID)
     path = path.replace("(.+)", "x").replace("/?", "/").replace("\\.", ".")
     path = path.replace("images/([^/]+)", "images/0").replace("uploads/([^/]+)", "uploads/" + "0" * 64)
-    path = (
-        path.replace("([^/]+)", ID).replace("([^/.]+)", "mine").replace("(csv|json|html|zip|jsonld)", "csv")
-    )
+    path = path.replace("([^/]+)", ID).replace("([^/.]+)", "mine")
+    path = re.sub(r"\(\\d\{[^)]*\}\)", "0", path)  # a number
+    path = re.sub(r"\(([a-z]+)\|[^)]*\)", r"\1", path)  # the first of several words
     assert re.fullmatch(pattern, path)
     return path.removeprefix("/")
 
