@@ -1,0 +1,203 @@
+"""How quickly a server with very many experiments answers, and what it costs a training beside it.
+
+    python tests/load/rest.py --experiments 100000
+    python tests/load/rest.py --experiments 1000 --quick
+
+Prints medians and 95th percentiles of single requests, the delay from an event being written to its arrival at a
+client, the processor time of a status request, and how much slower a training becomes beside 200 of them a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from many import Server, fill, median_and_95, serving, show, timed
+
+from dti_service.experiment import Experiment, timestamp
+from dti_service.ids import new_id
+from dti_service.store import Store
+
+STEPS = """
+import sys, time, torch
+torch.set_num_threads(1)
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3))
+x = torch.rand(16, 3, 64, 64)
+while True:
+    began = time.perf_counter()
+    for _ in range(5):
+        model(x).square().mean().backward()
+    print(time.perf_counter() - began, flush=True)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--experiments", type=int, default=100_000)
+    parser.add_argument("--repeat", type=int, default=200, help="requests of each kind")
+    parser.add_argument("--rate", type=int, default=200, help="status requests a second beside the training")
+    parser.add_argument("--quick", action="store_true", help="few repeats, no training")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    repeat = 20 if options.quick else options.repeat
+    with tempfile.TemporaryDirectory(prefix="dti-load-") as name:
+        folder = Path(name)
+        data_dir = folder / "data"
+        began = time.monotonic()
+        ids = fill(data_dir, options.experiments)
+        running = _running(data_dir)
+        print(
+            f"{options.experiments} experiments written in {time.monotonic() - began:.0f} s", file=sys.stderr
+        )
+        lock = Store(data_dir).lock(running)
+        lock.acquire()  # or recovery would find that nobody runs it
+        began = time.monotonic()
+        with serving(data_dir, folder) as server:
+            print(f"the server answers after {time.monotonic() - began:.1f} s", file=sys.stderr)
+            rows = requests(server, ids, repeat)
+            rows.append(events(server, data_dir, running, min(repeat, 40)))
+            if not options.quick:
+                rows.append(beside_training(server, running, options.rate))
+        lock.release()
+    show(
+        [{**dict.fromkeys(("what", "median_ms", "p95_ms", "note"), ""), **row} for row in rows], options.json
+    )
+
+
+def _running(data_dir: Path) -> str:
+    """One experiment that is running, on the record."""
+    now = timestamp()
+    times = {"created_at": now, "queued_at": now, "started_at": now}
+    record = Experiment(id=new_id(), notebook="dti_clustering", name="running", **times)
+    store = Store(data_dir)
+    store.create(record)
+    store.save(Experiment(**{**record.to_dict(), "state": "running", "attempt": 1}))
+    return record.id
+
+
+def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]]:
+    chance = random.Random(1)
+    api = server.url + "dti/api/"
+    with httpx.Client(headers=server.headers, timeout=60) as client:
+
+        def get(path: str) -> httpx.Response:
+            answer = client.get(api + path)
+            answer.raise_for_status()
+            return answer
+
+        first = timed(lambda: get("experiments?limit=50"), 1)[0]
+        while get("experiments?limit=1").json()["total"] < len(ids):
+            time.sleep(0.2)  # the index catches up beside the requests
+        cursor = get("experiments?limit=50").json()["next_cursor"]
+        cases = {
+            "list, first page of 50": lambda: get("experiments?limit=50"),
+            "list, next page": lambda: get(f"experiments?limit=50&cursor={cursor}"),
+            "list, filtered by state": lambda: get("experiments?limit=50&state=failed"),
+            "list, sorted by name": lambda: get("experiments?limit=50&sort=name"),
+            "list, searched": lambda: get("experiments?limit=50&q=ornaments"),
+            "get one": lambda: get(f"experiments/{chance.choice(ids)}"),
+            "queue": lambda: get("queue"),
+            "health": lambda: get("health"),
+        }
+        rows = [{"what": what, **median_and_95(timed(call, repeat))} for what, call in cases.items()]
+        before = server.seconds()
+        rows.append(
+            {"what": "status", **median_and_95(timed(lambda: _status(client, server, chance, ids), repeat))}
+        )
+        used = (server.seconds() - before) / repeat
+        rows[-1]["note"] = f"{1000 * used:.2f} ms of one core each"
+    rows.insert(0, {"what": "list, very first", "median_ms": round(1000 * first, 1), "p95_ms": ""})
+    return rows
+
+
+def _status(client: httpx.Client, server: Server, chance: random.Random, ids: list[str]) -> None:
+    client.get(f"{server.url}clustering/{chance.choice(ids)}/status").raise_for_status()
+
+
+def events(server: Server, data_dir: Path, id: str, count: int) -> dict[str, Any]:
+    """From the writing of an event to its arrival at a client that follows the stream."""
+    log = Store(data_dir).events(id)
+    delays: list[float] = []
+    sent: dict[int, float] = {}
+    headers = {**server.headers, "Accept": "text/event-stream"}
+    address = f"{server.url}dti/api/experiments/{id}/events"
+    with httpx.stream("GET", address, headers=headers, timeout=60) as answer:
+        threading.Thread(target=_write_events, args=(log, sent, count), daemon=True).start()
+        for line in answer.iter_lines():
+            if line.startswith("data:") and '"mark":' in line:
+                mark = int(line.split('"mark":')[1].split(",")[0].split("}")[0])
+                delays.append(time.perf_counter() - sent[mark])
+                if mark == count - 1:
+                    break
+    return {"what": "event to its client", **median_and_95(delays)}
+
+
+def _write_events(log: Any, sent: dict[int, float], count: int) -> None:
+    time.sleep(1.0)
+    for mark in range(count):
+        sent[mark] = time.perf_counter()
+        log.append("metrics", mark=mark)
+        time.sleep(random.uniform(0.1, 0.4))
+
+
+def beside_training(server: Server, id: str, rate: int) -> dict[str, Any]:
+    """Interleaved windows of a training alone and beside status requests; ratio of the medians."""
+    training = subprocess.Popen([sys.executable, "-c", STEPS], stdout=subprocess.PIPE, text=True)
+    assert training.stdout is not None
+    try:
+        for _ in range(20):
+            training.stdout.readline()
+        alone: list[float] = []
+        beside: list[float] = []
+        answered = 0
+        for _ in range(4):
+            alone += _window(training, 4.0)
+            stop = threading.Event()
+            counts: list[int] = []
+            asking = threading.Thread(target=_ask, args=(server, id, rate, stop, counts), daemon=True)
+            asking.start()
+            beside += _window(training, 4.0)
+            stop.set()
+            asking.join()
+            answered += counts[0]
+    finally:
+        training.kill()
+        training.wait()
+    slower = statistics.median(beside) / statistics.median(alone) - 1
+    note = f"training {100 * slower:+.1f}% slower beside {answered / 16:.0f} status requests a second"
+    return {"what": "beside a training", "note": note}
+
+
+def _window(training: subprocess.Popen[str], seconds: float) -> list[float]:
+    assert training.stdout is not None
+    end = time.monotonic() + seconds
+    found = []
+    while time.monotonic() < end:
+        found.append(float(training.stdout.readline()))
+    return found
+
+
+def _ask(server: Server, id: str, rate: int, stop: threading.Event, counts: list[int]) -> None:
+    answered = 0
+    began = time.monotonic()
+    with httpx.Client(headers=server.headers, timeout=60) as client:
+        while not stop.is_set():
+            client.get(f"{server.url}clustering/{id}/status")
+            answered += 1
+            ahead = began + answered / rate - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+    counts.append(answered)
+
+
+if __name__ == "__main__":
+    main()
