@@ -79,10 +79,8 @@ class Crowd:
                 answer.raise_for_status()
             each = 1000 * (time.monotonic() - began) / self.options.queued
             self.measure(f"{self.options.queued} queued ({each:.1f} ms each to submit)")
-            followers = [
-                threading.Thread(target=self._follow, args=(n,), daemon=True)
-                for n in range(self.options.clients)
-            ]
+            clients = range(self.options.clients)
+            followers = [threading.Thread(target=self._follow, daemon=True) for _ in clients]
             for thread in followers:
                 thread.start()
             time.sleep(1.0)
