@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dti_service.datasets.prepare import Resolved
     from dti_service.live import Display, TrainingCallback
     from dti_service.ownership import OwnRecord
+    from dti_sprites import Start
+    from dti_sprites.data import ImageSet
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +156,25 @@ class Run:
         from dti_service.dataset_paths import resolve
 
         return resolve(dataset, self)
+
+    def curated_start(
+        self, start_from: str | None, images: ImageSet, *, prototypes: str = "free", members: str = "free"
+    ) -> Start | None:
+        """Where to begin when clusters exist already; None without `start_from`.
+
+        start_from: an experiment's id, or "id/reading". prototypes: "free" or "fixed". members: "free", or "pinned"
+        when images stay in their clusters. Raises InvalidRequest (`dti_service.errors`) when it cannot be used.
+        """
+        from dti_service.start_from import curated_start
+
+        return curated_start(
+            self.directory,
+            self.data_dir / "experiments",
+            start_from,
+            images,
+            fixed=prototypes == "fixed",
+            pinned=members == "pinned",
+        )
 
     def finish(self, metrics: Mapping[str, Any] | None = None) -> None:
         """The run has done its work; `metrics` join those in results/metrics.json."""

@@ -61,7 +61,7 @@ def start_from_clusters(
 
 def _fitted(picture: np.ndarray, channels: int, size: tuple[int, int]) -> Tensor:
     """(h, w) or (h, w, C) -> (channels, *size), floats in [0, 1]."""
-    values = torch.from_numpy(np.ascontiguousarray(picture))
+    values = torch.from_numpy(np.array(picture))
     values = values.float() / 255.0 if values.dtype == torch.uint8 else values.float()
     values = values[..., None] if values.ndim == 2 else values[..., :3]
     values = values.movedim(-1, 0)
