@@ -1,8 +1,8 @@
 """Beginning a run from clusters that exist already: a result, or somebody's reading of it.
 
 `start_from` is the id of an experiment, for its result as the run left it, or "id/reading". What it says at the start
-of the run is copied into `start/` of the new experiment: changes to the reading afterwards do not reach a run that has
-begun, and the new experiment tells by itself what it began from.
+of the run is copied into `results/start/` of the new experiment: changes to the reading afterwards do not reach a run
+that has begun, and the new experiment tells by itself what it began from.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def curated_start(
         return None
     from dti_sprites import start_from_clusters
 
-    folder = directory / FOLDER
+    folder = directory / "results" / FOLDER  # it travels with the result
     try:
         said = _kept(folder) or _keep(folder, root, text)
     except (NotFound, ValueError, KeyError, OSError) as error:
