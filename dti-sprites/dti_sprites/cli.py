@@ -13,10 +13,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dti_sprites import __version__
 from dti_sprites.errors import ConfigError, DataError, TrainingError, TrainingStopped
+
+if TYPE_CHECKING:
+    from dti_sprites.config import RunConfig
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 BENCHMARKS = {
@@ -43,28 +46,28 @@ def build_parser(benchmark: str | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     train = commands.add_parser("train", help="train a model on images and write its results")
-    settings = train.add_mutually_exclusive_group(required=True)
-    settings.add_argument("--preset", metavar="NAME", help="settings by name; see dti-sprites presets")
-    settings.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file")
-    train.add_argument("--images", metavar="DIR|NPZ", required=True, help="folder of images, or an .npz file")
-    train.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
-    train.add_argument(
-        "--labels", metavar="FILE", help="known classes, to measure accuracy: CSV of name, label"
-    )
-    train.add_argument(
-        "--set",
-        metavar="SECTION.SETTING=VALUE",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="change one setting, for example model.n_prototypes=20; repeatable",
-    )
-    train.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    train.add_argument("--seed", type=int, help="seed of everything random")
+    _add_training(train)
     train.add_argument("--checkpoint", metavar="DIR", type=Path, help="folder of the checkpoint")
-    train.add_argument("--no-resume", action="store_true", help="start anew even if there is a checkpoint")
-    _add_json(train)
+    train.add_argument(
+        "--restarts",
+        metavar="N",
+        type=int,
+        default=1,
+        help="train with N seeds and keep the results of the lowest loss",
+    )
     train.set_defaults(command=_train)
+
+    choose = commands.add_parser(
+        "choose-k",
+        help="compare numbers of prototypes",
+        description="Train with several numbers of prototypes and seeds, and compare them.",
+    )
+    _add_training(choose)
+    choose.add_argument(
+        "--k", required=True, metavar="K,K,...", help="numbers of prototypes, such as 5,10,20,40"
+    )
+    choose.add_argument("--seeds", type=int, default=3, help="trainings of each number (default 3)")
+    choose.set_defaults(command=_choose_k)
 
     evaluate = commands.add_parser("evaluate", help="measure a run against known classes")
     _add_run(evaluate)
@@ -100,6 +103,32 @@ def build_parser(benchmark: str | None = None) -> argparse.ArgumentParser:
             module.add_arguments(kind)
             kind.set_defaults(command=module.run)
     return parser
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    """What to train on what."""
+    settings = parser.add_mutually_exclusive_group(required=True)
+    settings.add_argument("--preset", metavar="NAME", help="settings by name; see dti-sprites presets")
+    settings.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file")
+    parser.add_argument(
+        "--images", metavar="DIR|NPZ", required=True, help="folder of images, or an .npz file"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--labels", metavar="FILE", help="known classes, to measure accuracy: CSV of name, label"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.SETTING=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="change one setting, for example model.n_prototypes=20; repeatable",
+    )
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--seed", type=int, help="seed of everything random")
+    parser.add_argument("--no-resume", action="store_true", help="start anew even if there is a checkpoint")
+    _add_json(parser)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -161,39 +190,60 @@ def _print_json(value: Any) -> None:
     print(json.dumps(plain(value), ensure_ascii=False, indent=2))
 
 
-def _train(options: argparse.Namespace) -> int:
+def _configured(options: argparse.Namespace) -> RunConfig:
+    """The configuration that the options of a training describe. Raises ConfigError."""
     from dti_sprites.config import RunConfig
 
     config = RunConfig.from_yaml(options.config) if options.config else RunConfig.preset(options.preset)
     overrides = list(options.overrides)
     overrides += [f"training.device={options.device}"] if options.device is not None else []
     overrides += [f"training.seed={options.seed}"] if options.seed is not None else []
-    config = config.with_overrides(overrides)
+    return config.with_overrides(overrides)
+
+
+def _end_gracefully() -> None:
+    """A batch system that ends the job gets a checkpoint too, as with Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+
+def _train(options: argparse.Namespace) -> int:
+    config = _configured(options)
 
     from dti_sprites.api import train
+    from dti_sprites.choose.command import train_restarts
     from dti_sprites.console import ConsoleProgress
 
-    # A batch system that ends the job gets a checkpoint too, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    _end_gracefully()
     progress = ConsoleProgress()
+    settings = {
+        "labels": options.labels,
+        "callbacks": [progress],
+        "checkpoint_dir": options.checkpoint,
+        "resume": not options.no_resume,
+    }
+    told: dict[str, Any] = {}
     try:
-        run = train(
-            config,
-            options.images,
-            options.out,
-            labels=options.labels,
-            callbacks=[progress],
-            checkpoint_dir=options.checkpoint,
-            resume=not options.no_resume,
-        )
+        if options.restarts == 1:
+            run = train(config, options.images, options.out, **settings)
+        else:
+            run, told = train_restarts(config, options, progress, **settings)
     finally:
         progress.close()
     if options.json:
-        _print_json({"out": str(run.out), "metrics": run.metrics})
+        _print_json({"out": str(run.out), "metrics": run.metrics, **told})
     else:
         _print_figures(run.metrics)
         print(f"results: {run.out}")
     return DONE
+
+
+def _choose_k(options: argparse.Namespace) -> int:
+    config = _configured(options)
+
+    from dti_sprites.choose import command
+
+    _end_gracefully()
+    return command.choose_k(config, options)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from dti_sprites.evaluation.matching import linear_sum_assignment
 
 Labels = np.ndarray | Sequence[int]

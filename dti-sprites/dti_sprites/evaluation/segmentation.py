@@ -7,9 +7,9 @@ contingency tables that are counted for all images in one pass.
 from __future__ import annotations
 
 import numpy as np
-from dti_sprites.evaluation.matching import linear_sum_assignment
 
 from dti_sprites.evaluation.clustering import ari_of_tables
+from dti_sprites.evaluation.matching import linear_sum_assignment
 
 
 def tables_per_image(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
