@@ -7,6 +7,8 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -16,6 +18,7 @@ from dti_service.errors import InvalidRequest
 SIZES = (32, 512)
 BYTES_AT_128 = 5 * 1024
 MAX_PIXELS = 100_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")
 _QUALITIES = (80, 60, 40, 25, 12, 5, 1)
 
 
@@ -42,18 +45,35 @@ def thumbnail(source: Path, cache: Path, size: int, form: str = "webp") -> Path:
     return target
 
 
+@contextmanager
+def open_image(source: Path) -> Iterator[Image.Image]:
+    """An image that is not decoded yet; `InvalidRequest` when it is none of the formats that are shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(source, formats=FORMATS)
+        except (
+            UnidentifiedImageError,
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
+            raise InvalidRequest("This is no image that can be shown") from error
+        with image:
+            yield image
+
+
 def _load(source: Path, size: int) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source, formats=("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise InvalidRequest("The image is too large for a thumbnail")
-                image.draft("RGB", (2 * size, 2 * size))
-                image.load()
-                small = image.convert("RGBA" if _has_alpha(image) else "RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidRequest("Only images have thumbnails") from error
+    with open_image(source) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise InvalidRequest("The image is too large for a thumbnail")
+        try:
+            image.draft("RGB", (2 * size, 2 * size))
+            image.load()
+            small = image.convert("RGBA" if _has_alpha(image) else "RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InvalidRequest("Only images have thumbnails") from error
     small.thumbnail((size, size), Image.Resampling.LANCZOS)
     return small
 

@@ -45,10 +45,15 @@ def prototype_of(results: Path, cluster: Cluster) -> Path | None:
 
 def original_of(images: Path | None, image: Image) -> Path | None:
     """The image's own file below the folder of its dataset, when it is there."""
-    if images is None or any(part in ("", ".", "..") for part in image.path.split("/")):
+    return inside(images, image.path)
+
+
+def inside(folder: Path | None, name: str) -> Path | None:
+    """The file `name` below `folder` when it is there and no link leads out of it."""
+    if folder is None or any(part in ("", ".", "..") for part in name.split("/")):
         return None
-    path = images / image.path
-    return path if path.is_file() and path.resolve().is_relative_to(images.resolve()) else None
+    path = folder / name
+    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
 
 
 class Folders(Archive):

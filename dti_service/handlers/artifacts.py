@@ -11,11 +11,14 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from dti_service import archive
+from dti_service.datasets.catalogue import Catalogue
 from dti_service.errors import NotFound
 from dti_service.experiment import TERMINAL
 from dti_service.handlers.base import Handler
 from dti_service.handlers.fields import query_integer
 from dti_service.handlers.files import FileHandler, OpenFile, below, content_type, open_file
+from dti_service.ids import is_id
+from dti_service.originals import original
 from dti_service.rendering import notebook_html
 from dti_service.thumbnails import SIZES, thumbnail
 
@@ -258,6 +261,30 @@ class ArtifactHandler(ExperimentFile):
         return "webp" if any(kind in accept for kind in ("image/webp", "image/*", "*/*")) else "jpeg"
 
 
+class OriginalHandler(ExperimentFile):
+    """/dti/api/experiments/{id}/originals/{image}"""
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self, id: str, image: str) -> None:
+        await self._original(id, image)
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def head(self, id: str, image: str) -> None:
+        await self._original(id, image)
+
+    async def _original(self, id: str, image: str) -> None:
+        self.query()
+        directory = await self.directory(id)
+        dataset = (await self.quick(self.service.store.get, id)).dataset
+        images, folder = None, dataset
+        if dataset is not None and is_id(dataset):
+            images, folder = Catalogue(self.context.settings.data_dir).images_folder(dataset), None
+        path, form = await self.slow(original, directory, int(image), images, folder)
+        await self.send_file(path, filename=f"{Path(path).stem}.{form}")
+
+
 HANDLERS: list[tuple[str, type[Handler]]] = [
     (r"/dti/api/experiments/([^/]+)/log", LogHandler),
     (r"/dti/api/experiments/([^/]+)/notebook", NotebookHandler),
@@ -266,4 +293,5 @@ HANDLERS: list[tuple[str, type[Handler]]] = [
     (r"/dti/api/experiments/([^/]+)/results\.zip", ResultsHandler),
     (r"/dti/api/experiments/([^/]+)/artifacts", ArtifactsHandler),
     (r"/dti/api/experiments/([^/]+)/artifacts/(.+)", ArtifactHandler),
+    (r"/dti/api/experiments/([^/]+)/originals/(\d{1,9})", OriginalHandler),
 ]

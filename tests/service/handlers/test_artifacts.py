@@ -296,3 +296,38 @@ async def test_only_images_have_thumbnails(fetch: Fetch, make: Make, content: by
         assert (
             await fetch("GET", "experiments", experiment.id, "artifacts", "a.png", params=params)
         ).code == 400
+
+
+async def test_the_original_file_of_an_image(make: Make, fetch: Fetch, tmp_path: Path) -> None:
+    """From the folder that the run read, and from nowhere else; formats that browsers do not draw come as PNG."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (300, 200), "red").save(folder / "a.jpg")
+    Image.new("I;16", (30, 20), 65535).save(folder / "b.tif")
+    (folder / "c.png").write_text("no image")
+    Image.new("L", (8, 8)).save(tmp_path / "outside.png")
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    paths = [
+        folder / "a.jpg",
+        folder / "b.tif",
+        folder / "c.png",
+        tmp_path / "outside.png",
+        folder / "link.png",
+    ]
+    images = {str(n): {"name": path.name, "path": str(path)} for n, path in enumerate(paths)}
+    table = json.dumps({"root": str(folder), "images": images})
+    experiment = make("succeeded", files={"results/original.json": table}, dataset=str(folder))
+
+    async def get(number: int) -> Any:
+        return await fetch("GET", "experiments", experiment.id, "originals", str(number))
+
+    first = await get(0)
+    assert first.body == (folder / "a.jpg").read_bytes()
+    assert first.headers["Content-Type"] == "image/jpeg"
+    second = await get(1)
+    with Image.open(io.BytesIO(second.body)) as shown:
+        assert (shown.format, shown.size, shown.getextrema()) == ("PNG", (30, 20), (255, 255))
+    assert (await get(2)).code == 422
+    for number in (3, 4, 9):
+        assert (await get(number)).code == 404, number
+    assert (await fetch("HEAD", "experiments", experiment.id, "originals", "0")).body == b""

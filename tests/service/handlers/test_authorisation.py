@@ -47,6 +47,8 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
         )
         for verb in ("GET", "HEAD")
     },
+    (EXPERIMENT + r"/originals/(\d{1,9})", "GET"): ("read", "artifacts"),
+    (EXPERIMENT + r"/originals/(\d{1,9})", "HEAD"): ("read", "artifacts"),
     (EXPERIMENT + "/artifacts", "GET"): ("read", "artifacts"),
     (EXPERIMENT + r"/fits/(\d{1,9})/(\d{1,6})\.png", "GET"): ("read", "artifacts"),
     (EXPERIMENT + r"/layers/(\d{1,9})", "GET"): ("read", "artifacts"),
