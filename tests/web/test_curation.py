@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page
 
 Open = Callable[..., Page]
@@ -40,6 +43,12 @@ def choose(page: Page, cluster: str, first: int, last: int) -> None:
 
 def document(server: Any, runs: Any, name: str = "reading-1") -> dict[str, Any]:
     return dict(server.call("GET", f"experiments/{runs.ids['digits']}/curations/{name}"))
+
+
+def pixels(page: Page, path: str, server: Any) -> np.ndarray:
+    """(H, W) of a picture of the server, 0 to 255."""
+    body = page.request.get(server.api + path).body()
+    return np.asarray(Image.open(io.BytesIO(body)), dtype=float)
 
 
 # -- the table of clicks, saving included ---------------------------------------------------------------------
@@ -349,7 +358,9 @@ def test_history_undo_and_redo_survive_a_reload(open_result: Open, fresh: str, e
     eyes.saved(page)
 
 
-def test_a_moved_image_keeps_true_facts(open_result: Open, fresh: str, eyes: Any, runs: Any) -> None:
+def test_a_moved_image_keeps_true_facts(
+    open_result: Open, fresh: str, eyes: Any, runs: Any, server: Any
+) -> None:
     page = open_result()
     name = tile(page, "0", 0).get_attribute("title")
     tile(page, "0", 0).focus()
@@ -361,12 +372,26 @@ def test_a_moved_image_keeps_true_facts(open_result: Open, fresh: str, eyes: Any
     assert shown.count() == 1
     moved_to = page.locator(".main-pane .cluster").get_attribute("data-cluster")
     path = runs.store.directory(runs.ids["digits"]) / "results" / "cluster_by_path.json"
-    row = next(row for row in json.loads(path.read_text()).values() if row["path"] == name)
+    row_id, row = next(item for item in json.loads(path.read_text()).items() if item[1]["path"] == name)
     assert float(shown.locator(".caption").inner_text()) == pytest.approx(
         row[f"dist_cluster_{moved_to}"], abs=6e-4
     )
+    # The fitted picture is the model's own: it differs from the image by just that distance.
     page.get_by_role("radio", name="Fitted", exact=True).click()
-    assert "not fitted" in shown.inner_text()  # the model did not fit that prototype: nothing is invented
+    eyes.until(page, "document.querySelector('.tile img').naturalWidth > 0")
+    assert f"/fits/{row_id}/{moved_to}.png" in (shown.locator("img").first.get_attribute("src") or "")
+    picture = pixels(page, f"experiments/{runs.ids['digits']}/fits/{row_id}/{moved_to}.png", server)
+    results = runs.store.directory(runs.ids["digits"]) / "results"
+    raw = next(results.glob(f"clusters/*/{row_id}_raw.png"))
+    difference = (picture - np.asarray(Image.open(raw), dtype=float)) / 255
+    assert (difference**2).mean() == pytest.approx(row[f"dist_cluster_{moved_to}"], rel=0.05)
+    # A new cluster stands for no prototype: there nothing is invented.
+    tile_key = page.locator(".tile").first
+    tile_key.focus()
+    page.keyboard.press("n")
+    page.keyboard.press("Enter")
+    assert "not fitted" in page.locator(".tile").first.inner_text()
+    eyes.saved(page)
 
 
 def test_two_people_do_not_overwrite_each_other(
@@ -443,8 +468,11 @@ def test_a_warning_only_when_something_could_be_lost(
     page.route(
         "**/curations/**", lambda route: route.abort() if route.request.method == "PUT" else route.continue_()
     )
+    # A browser only asks who has touched the page: an image is opened and closed again.
     tile(page, "0", 0).click(position={"x": 40, "y": 40})
+    page.locator("dialog.viewer[open] .pane img").first.wait_for()
     page.keyboard.press("Escape")
+    page.locator("dialog.viewer").wait_for(state="detached")
     tile(page, "0", 0).focus()
     page.keyboard.press("u")
     page.reload()

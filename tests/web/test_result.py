@@ -205,12 +205,13 @@ def open_image(page: Page, number: int = 2) -> None:
     page.locator("dialog.viewer[open] .pane img").first.wait_for()
 
 
-def test_beside_its_prototype(open_result: Open) -> None:
+def test_beside_its_prototype(open_result: Open, eyes: Any) -> None:
     page = open_result()
     open_image(page)
+    eyes.until(page, "document.querySelector('.stage img').src.includes('/originals/')")
     sources = page.locator(".stage img").evaluate_all("images => images.map(i => i.src)")
-    assert [re.search(r"(_raw|_tsf|prototype)", source).group(1) for source in sources] == [  # type: ignore[union-attr]
-        "_raw",
+    assert [re.search(r"(originals|_tsf|prototype)", source).group(1) for source in sources] == [  # type: ignore[union-attr]
+        "originals",  # the file itself, at its full resolution
         "_tsf",
         "prototype",
     ]

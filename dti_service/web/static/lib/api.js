@@ -144,6 +144,16 @@ export class ExperimentSource {
   thumbnail(path, size) { return this.api.artifact(this.id, path, { thumbnail: size }); }
   link(name, query) { return this.api.url(`experiments/${this.id}/${name}`, query); }
 
+  /** A prototype as the run's model fits it to an image, also one that the run did not choose for it. */
+  fitted(image, prototype, size) { return this.link(`fits/${image}/${prototype}.png`, size ? { thumbnail: size } : {}); }
+
+  /** The file that an image was read from. */
+  original(image) { return this.link(`originals/${image}`); }
+
+  /** What an image of a run with sprites is made of: {background, layers: [{sprite, share}]}. */
+  layers(image) { return this.api.get(`experiments/${this.id}/layers/${image}`); }
+  layer(image, part) { return this.link(`layers/${image}/${part}.png`); }
+
   async text(path) {
     const response = await this.api.fetch('GET', `experiments/${this.id}/artifacts/${escapePath(path)}`);
     return response.text();

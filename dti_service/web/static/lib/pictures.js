@@ -28,6 +28,17 @@ export class Pictures {
 
   thumbnail(row, kind, side) { return this.source.thumbnail(this.imagePath(row, kind), Pictures.bucket(side)); }
   image(row, kind) { return this.source.file(this.imagePath(row, kind)); }
+
+  /**
+   * Prototype k as fitted to an image, at full size or as a thumbnail: kept by the run for the cluster that it chose,
+   * asked of its model for any other. null where nobody can tell; never another picture in its place.
+   */
+  fitted(row, k, side = null) {
+    if (k === null || k === undefined) return null;
+    if (k === this.result.labels[row]) return side === null ? this.image(row, 'tsf') : this.thumbnail(row, 'tsf', side);
+    return this.source.fitted?.(this.result.ids[row], k, side === null ? null : Pictures.bucket(side)) ?? null;
+  }
+
   prototypeThumbnail(k, side) { return this.source.thumbnail(this.prototypePath(k), Pictures.bucket(side)); }
   prototype(k) { return this.source.file(this.prototypePath(k)); }
 

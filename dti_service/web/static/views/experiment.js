@@ -147,13 +147,24 @@ async function isMasked(source, record) {
 
 const DATASET_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
+/** The same for a run that read a folder: what it noted of its files; the server says whether they are still there. */
+function fromFolder(api, id) {
+  const source = new ExperimentSource(api, id);
+  let known = null;
+  return async (row, number) => {
+    known ??= source.maybeText('results/original.json').then((text) => JSON.parse(text ?? 'null')?.images ?? {});
+    const file = (await known)[number];
+    return file?.path ? { address: source.original(number), format: 'PNG', width: file.width, height: file.height } : null;
+  };
+}
+
 /**
- * What the dataset of this server knows of an image: (row) -> Promise of {address, source, width, height} or null.
+ * What the dataset of this server knows of an image: (row, number) -> Promise of {address, source, width, height} or null.
  * Null altogether when the run did not read a dataset of this server.
  */
 function originals(api, record, result) {
   const dataset = record.dataset ?? record.parameters?.dataset ?? '';
-  if (!DATASET_ID.test(dataset)) return null;
+  if (!DATASET_ID.test(dataset)) return fromFolder(api, record.id);
   let known = null;
   const read = async () => {
     const found = new Map();
@@ -168,6 +179,6 @@ function originals(api, record, result) {
   return async (row) => {
     known ??= read();
     const item = (await known).get(result.names[row]);
-    return item ? { ...item, address: api.url(`datasets/${dataset}/images/${item.n}`) } : null;
+    return item ? { ...item, format: 'PNG', address: api.url(`experiments/${record.id}/originals/${result.ids[row]}`) } : null;
   };
 }

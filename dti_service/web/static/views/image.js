@@ -6,7 +6,7 @@ import { clusterLabel, nearestCards } from './near.js';
 import { provenance } from './provenance.js';
 import { openSimilar } from './similar.js';
 
-const LAYOUTS = ['beside', 'single', 'overlay', 'difference'];
+const LAYOUTS = ['beside', 'single', 'overlay', 'difference', 'layers'];
 const MOST_ZOOM = 40;
 const SHOWABLE = /^(PNG|JPEG|GIF|WEBP|BMP)$/i; // formats that browsers draw; others are shown as the network saw them
 
@@ -19,6 +19,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
   const { t, i18n } = ui;
   const ends = disposer();
   const prefs = view.settings;
+  const layouts = LAYOUTS.filter((key) => key !== 'layers' || (view.masked && pictures.source.layers));
   const place = { zoom: 1, x: 0, y: 0, turn: 0, flipX: false, flipY: false };
   let mode = layout ?? 'beside';
   let mix = 0.5;
@@ -32,7 +33,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
   const position = h('span.muted.num');
   const stage = h('div.stage', { tabindex: 0, role: 'group', 'aria-label': t('image.stage') });
   const side = h('aside.viewer-side', { 'aria-label': t('image.facts') });
-  const modes = h('div.segmented', { role: 'radiogroup', 'aria-label': t('image.layout') }, LAYOUTS.map((key) =>
+  const modes = h('div.segmented', { role: 'radiogroup', 'aria-label': t('image.layout') }, layouts.map((key) =>
     h('label', null, h('input', { type: 'radio', name: 'viewer-layout', value: key, checked: key === mode, onchange: () => setMode(key) }), h('span', null, t(`image.layout.${key}`)))));
   const slider = h('input.mix', { type: 'range', min: 0, max: 1, step: 0.01, value: mix, 'aria-label': t('image.mix'), oninput: (event) => {
     mix = Number(event.target.value);
@@ -64,7 +65,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
         { keys: ['ArrowRight', 'ArrowDown'], label: t('image.next'), run: (event) => walk(event, 1) },
         { keys: ['ArrowLeft', 'ArrowUp'], label: t('image.previous'), run: (event) => walk(event, -1) },
         { keys: ['b'], label: t('image.blink'), run: () => setBlink(!blink) },
-        { keys: ['v'], label: t('image.layout.next'), run: () => setMode(LAYOUTS[(LAYOUTS.indexOf(mode) + 1) % LAYOUTS.length]) },
+        { keys: ['v'], label: t('image.layout.next'), run: () => setMode(layouts[(layouts.indexOf(mode) + 1) % layouts.length]) },
         { keys: ['z'], label: t('image.layout.single'), run: () => setMode(mode === 'single' ? 'beside' : 'single') },
         { keys: ['+', '='], label: t('image.larger'), run: () => zoomBy(1.4) },
         { keys: ['-'], label: t('image.smaller'), run: () => zoomBy(1 / 1.4) },
@@ -133,12 +134,12 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
   function draw() {
     const { curation } = session;
     const cluster = curation.cluster(curation.place[row]);
-    const fitted = cluster?.prototype === view.result.labels[row];
+    const fitted = pictures.fitted(row, cluster?.prototype);
     const raw = () => {
       const figure = pane(t('image.raw'), pictures.image(row, 'raw'), { kind: 'raw' });
       const mine = row;
       // The original file, where it is at hand, takes the place of what the network saw.
-      pictures.originals?.(row).then((found) => {
+      pictures.originals?.(row, view.result.ids[row]).then((found) => {
         if (!found || row !== mine || !figure.isConnected || !SHOWABLE.test(found.format ?? '')) return;
         const { address } = found;
         const image = figure.querySelector('img');
@@ -148,10 +149,11 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       }).catch(() => {});
       return figure;
     };
-    const fit = () => (fitted ? pane(t('image.fitted'), pictures.image(row, 'tsf'), { kind: 'fitted' })
+    const fit = () => (fitted ? pane(t('image.fitted'), fitted, { kind: 'fitted' })
       : h('figure.pane', { dataset: { kind: 'fitted' } }, h('div.pane-view.unknown', null, h('p', null, t('fitted.unknown.long'))), h('figcaption', null, t('image.fitted'))));
     const proto = () => (cluster?.prototype === null || !cluster ? null : pane(t('image.prototype'), pictures.prototype(cluster.prototype), { kind: 'prototype' }));
-    const panes = mode === 'single' ? [raw()] : mode === 'beside' ? [raw(), fit(), proto()] : [stack(fitted)];
+    const panes = mode === 'single' ? [raw()] : mode === 'layers' ? [raw(), fit()] : mode === 'beside' ? [raw(), fit(), proto()] : [stack(fitted)];
+    if (mode === 'layers') takeApart(row);
     if (pinned !== null) panes.push(pane(t('image.pinned', { name: short(view.result.names[pinned]) }), pictures.image(pinned, 'raw'), { kind: 'pin', pin: true }));
     fill(stage, panes);
     stage.dataset.mode = mode;
@@ -162,9 +164,28 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     paint();
   }
 
+  /** What the model sees the image as: its background, and the sprites in its layers as they are placed. */
+  async function takeApart(mine) {
+    const id = view.result.ids[mine];
+    try {
+      const { background, layers } = await pictures.source.layers(id);
+      if (mine !== row || mode !== 'layers') return;
+      const found = [];
+      if (background !== null) found.push(pane(t('image.background'), pictures.source.layer(id, 'background'), { kind: 'background' }));
+      layers.forEach(({ sprite }, at) => {
+        const home = session.curation.home(sprite);
+        found.push(pane(t('image.layer', { n: at + 1, name: home === null ? session.nameOf(sprite) : session.curation.name(home) }), pictures.source.layer(id, `layer${at + 1}`), { kind: 'layer' }));
+      });
+      stage.append(...found);
+      paint();
+    } catch (error) {
+      if (mine === row && mode === 'layers') stage.append(h('p.muted', { role: 'status' }, error.status === 404 ? t('image.layers.none') : error.message));
+    }
+  }
+
   /** Image and fitted prototype on top of each other: mixed, or their difference. */
   function stack(fitted) {
-    const second = fitted ? pictures.image(row, 'tsf') : pictures.prototype(session.curation.cluster(session.curation.place[row])?.prototype ?? view.result.labels[row]);
+    const second = fitted || pictures.prototype(session.curation.cluster(session.curation.place[row])?.prototype ?? view.result.labels[row]);
     const [a, b] = [h('img', { alt: t('image.raw'), draggable: 'false' }), h('img.over', { alt: t(fitted ? 'image.fitted' : 'image.prototype'), draggable: 'false' })];
     pictures.load(a, pictures.image(row, 'raw'));
     pictures.load(b, second);
@@ -197,11 +218,10 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     if (mode !== 'overlay') {
       const image = stage.querySelector('.pane[data-kind="raw"] img');
       const cluster = session.curation.cluster(session.curation.place[row]);
-      const fitted = cluster?.prototype === view.result.labels[row];
       if (image) {
         if (blink) {
           image.dataset.back = image.src;
-          pictures.load(image, fitted ? pictures.image(row, 'tsf') : pictures.prototype(cluster?.prototype ?? view.result.labels[row]));
+          pictures.load(image, pictures.fitted(row, cluster?.prototype) ?? pictures.prototype(cluster?.prototype ?? view.result.labels[row]));
         } else if (image.dataset.back) image.src = image.dataset.back;
       }
     }
@@ -311,14 +331,20 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     } });
     const keepFocus = side.contains(document.activeElement) && document.activeElement.matches('textarea, input');
     if (keepFocus) return;
+    const file = h('a', { href: pictures.image(row, 'raw'), target: '_blank', rel: 'noopener' }, icon('open', 14), ' ', t('image.openfile'));
+    const size = h('p.muted.natural-size.num', null, natural ? t('image.size', { width: natural[0], height: natural[1] }) : '');
+    pictures.originals?.(row, view.result.ids[row]).then((found) => {
+      if (!found) return;
+      file.href = found.address;
+      if (found.width) size.remove(); // it stands among the facts already
+    }).catch(() => {});
     fill(side,
       h('section', null, h('h3', null, t('image.in')), clusterLabel(view, id, curation.distance(row))),
       h('section', null, h('h3', null, t('image.nearest')), nearestCards(view, row, { onmove: (target) => move(target) }),
         ui.button(t('move.to'), { iconName: 'move', hint: 'M', onclick: () => view.moveDialogFor(row) }), ' ',
         ui.button(t('similar'), { iconName: 'similar', hint: 'F', onclick: () => similar() })),
       h('section', null, h('h3', null, t('note.and.tags')), note, tags),
-      h('section', null, h('h3', null, t('image.provenance')), provenance(view, row), h('p.muted.natural-size.num', null, natural ? t('image.size', { width: natural[0], height: natural[1] }) : ''),
-        h('a', { href: pictures.image(row, 'raw'), target: '_blank', rel: 'noopener' }, icon('open', 14), ' ', t('image.openfile'))));
+      h('section', null, h('h3', null, t('image.provenance')), provenance(view, row), size, file));
   }
 
   function move(target) {

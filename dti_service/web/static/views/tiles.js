@@ -555,18 +555,19 @@ function bindTile(view, tile, row, { pictures: kind, captions, tile: side }, id)
   tile.tabIndex = row === view.focusRow ? 0 : -1;
   const name = result.names[row];
   const distance = curation.distance(row);
-  // The fitted prototype is known towards the raw cluster only; for a moved image it is not shown, never made up.
-  const fitted = curation.cluster(id)?.prototype === result.labels[row];
+  // What the image's cluster stands for, as the model fits it; where there is no such thing, nothing is made up.
+  const prototype = curation.cluster(id)?.prototype ?? null;
+  const fitted = kind === 'raw' ? null : pictures.fitted(row, prototype, side);
   const show = kind === 'raw' || fitted ? kind : 'unknown';
-  const key = `${row}/${show}/${pictures.constructor.bucket(side)}/${pictures.suffix}`;
+  const key = `${row}/${show}/${kind === 'raw' ? '' : prototype}/${pictures.constructor.bucket(side)}/${pictures.suffix}`;
   if (tile.key !== key) {
     tile.key = key;
     tile.classList.toggle('difference', show === 'difference');
     tile.classList.toggle('unknown', show === 'unknown');
     tile.note.textContent = show === 'unknown' ? t('fitted.unknown') : '';
-    pictures.load(tile.image, pictures.thumbnail(row, show === 'fitted' ? 'tsf' : 'raw', side));
+    pictures.load(tile.image, show === 'fitted' ? fitted : pictures.thumbnail(row, 'raw', side));
     tile.second.hidden = show !== 'difference';
-    if (show === 'difference') pictures.load(tile.second, pictures.thumbnail(row, 'tsf', side));
+    if (show === 'difference') pictures.load(tile.second, fitted);
   }
   tile.title = name;
   tile.setAttribute('aria-selected', String(view.selection.has(row)));
