@@ -159,7 +159,7 @@ class Page:
         note, tags = str(own.get("note", "")), ", ".join(own.get("tags", []))
         name = image.path.rsplit("/", 1)[-1]
         picture = self._data(picture_of(self.results, image), PICTURE_SIDE)
-        distance = _short(self.reading.distance(image, cluster))
+        distance = short_distance(self.reading.distance(image, cluster))
         lines = [name, distance, f'<span class="tag">{escape(tags)}</span>' if tags else "", escape(note)]
         lines[0] = escape(name)
         text = _folded(f"{image.path} {note} {tags}")
@@ -186,7 +186,8 @@ def _folded(text: str) -> str:
     return "".join(sign for sign in plain if not unicodedata.combining(sign)).lower()
 
 
-def _short(distance: str) -> str:
+def short_distance(distance: str) -> str:
+    """Three digits of a distance as the run wrote it, or ""."""
     try:
         return f"{float(distance):.3g}"
     except ValueError:

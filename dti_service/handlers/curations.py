@@ -13,6 +13,7 @@ from dti_service.curations import Curations, Reading, check_document, read_readi
 from dti_service.curations.annotations import annotation_page
 from dti_service.curations.folders import Folders
 from dti_service.curations.page import Page
+from dti_service.curations.sheet import Sheet
 from dti_service.curations.table import labels_of
 from dti_service.datasets.catalogue import Catalogue
 from dti_service.errors import NotFound
@@ -138,10 +139,12 @@ class CurationFileHandler(CurationHandler):
             folders = await self.slow(Folders, reading, directory / "results", originals)
             await self.send(folders, "application/zip", filename, inline=False)
         else:
-            source = Page(
-                reading, directory / "results", directory / "thumbnails", experiment.name or id, language
+            kind, media_type = (
+                (Sheet, "application/pdf") if form == "pdf" else (Page, "text/html; charset=utf-8")
             )
-            await self.send(source, "text/html; charset=utf-8", filename, inline=False)
+            title = experiment.name or id
+            source = kind(reading, directory / "results", directory / "thumbnails", title, language)
+            await self.send(source, media_type, filename, inline=False)
 
     async def _text(self, text: str, media_type: str, filename: str) -> None:
         self.answer_type = media_type
@@ -171,5 +174,5 @@ class CurationFileHandler(CurationHandler):
 HANDLERS: list[tuple[str, type[Handler]]] = [
     (r"/dti/api/experiments/([^/]+)/curations", CurationsHandler),
     (r"/dti/api/experiments/([^/]+)/curations/([^/.]+)", OneCurationHandler),
-    (r"/dti/api/experiments/([^/]+)/curations/([^/.]+)\.(csv|json|html|zip|jsonld)", CurationFileHandler),
+    (r"/dti/api/experiments/([^/]+)/curations/([^/.]+)\.(csv|json|html|pdf|zip|jsonld)", CurationFileHandler),
 ]

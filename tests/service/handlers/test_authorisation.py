@@ -57,7 +57,7 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
     (CURATION, "GET"): ("read", "artifacts"),
     (CURATION, "PUT"): ("write", "artifacts"),
     (CURATION, "DELETE"): ("write", "artifacts"),
-    (CURATION + r"\.(csv|json|html|zip|jsonld)", "GET"): ("read", "artifacts"),
+    (CURATION + r"\.(csv|json|html|pdf|zip|jsonld)", "GET"): ("read", "artifacts"),
     ("/dti/api/datasets", "GET"): ("read", "datasets"),
     ("/dti/api/datasets", "POST"): ("write", "datasets"),
     (DATASET, "GET"): ("read", "datasets"),

@@ -277,3 +277,36 @@ async def test_without_a_result(fetch: Fetch, make: Make) -> None:
     experiment = make("running")
     assert (await save(fetch, experiment, **{"If-None-Match": "*"})).code == 404
     assert (await fetch("GET", "experiments", experiment.id, "curations", "raw.csv")).code == 404
+
+
+async def test_a_contact_sheet_to_print(fetch: Fetch, experiment: Experiment) -> None:
+    """Every image, its caption and its cluster are on the paper; other letters than Western ones do not break it."""
+    import pypdfium2
+
+    value = document(title="Ma lecture (1)")
+    value["state"]["clusters"][0]["name"] = "Œuvre «é» \\ Ωμέγα " + "very long " * 18
+    await save(fetch, experiment, value=value, **{"If-None-Match": "*"})
+    answer = await fetch(
+        "GET", "experiments", experiment.id, "curations", "marie.pdf", params={"language": "fr"}
+    )
+    assert answer.code == 200
+    assert answer.headers["Content-Type"] == "application/pdf"
+    sheet = pypdfium2.PdfDocument(answer.body)
+    assert len(sheet) == 1
+    page = sheet[0]
+    text = page.get_textpage().get_text_range()
+    for word in (
+        "Initials",
+        "Ma lecture (1)",
+        "Œuvre «é»",
+        "?????",
+        "Lombards <b>",
+        "vérifié",
+        "x.png",
+        "damaged",
+    ):
+        assert word in text, word
+    assert page.get_size() == pytest.approx((595.28, 841.89), abs=0.01)
+    pictures = [one for one in page.get_objects() if one.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]
+    assert len(pictures) == 5 + 2  # the images, and the prototypes of the clusters that have images and one
+    assert page.render(scale=0.5).to_pil().size == (298, 421)
