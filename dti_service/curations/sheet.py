@@ -11,7 +11,7 @@ from PIL import Image as Picture
 
 from dti_service.curations.folders import picture_of, prototype_of
 from dti_service.curations.page import WORDS, short_distance
-from dti_service.curations.pdf import A4, PdfPage, PdfWriter, fitting
+from dti_service.curations.pdf import A4, PdfPage, PdfWriter, fitting, width
 from dti_service.curations.table import Cluster, Image, Reading
 from dti_service.errors import ServiceError
 from dti_service.thumbnails import thumbnail
@@ -99,8 +99,12 @@ class Sheet:
 
     def _caption(self, image: Image, cluster: Cluster) -> list[tuple[str, str]]:
         own = self.reading.notes.get(image.id, {})
+        # A long name goes on in a second line: names of one source often differ in their ends alone.
+        name = image.path.rsplit("/", 1)[-1]
+        first = fitting(name, SMALL, CELL).removesuffix("…") if width(name, SMALL) > CELL else name
         lines = [
-            (image.path.rsplit("/", 1)[-1], "plain"),
+            (first, "plain"),
+            (name[len(first) :], "plain"),
             (short_distance(self.reading.distance(image, cluster)), "plain"),
             (", ".join(own.get("tags", [])), "italic"),
             (str(own.get("note", "")), "italic"),

@@ -404,3 +404,28 @@ def test_names_of_readings(modules: Modules) -> None:
         return [slug('Lecture de Marie !'), slug('Éléonore', ['eleonore']), slug('…'), slug('raw'), slug('x'.repeat(99)).length];"""
     )
     assert found == ["lecture-de-marie", "eleonore-2", "reading", "raw-2", 40]
+
+
+def test_filters_by_what_else_the_table_says(modules: Modules) -> None:
+    """Date, place and any other column with few values; a name that is different for each image is no filter."""
+    found = modules(
+        """const { Result } = await load('logic/table');
+        const { Curation } = await load('logic/curation');
+        const { facetsOf, imageFilter, years } = await load('logic/order');
+        const result = new Result(['image_id,path,cluster_id,distance,document,page,date,place,dist_cluster_0',
+          '0,a.png,0,0.1,ms1,1,c. 1480,Lyon,0.1', '1,b.png,0,0.2,ms1,2,1492-1495,Paris,0.2',
+          '2,c.png,0,0.3,ms2,1,s. XV,Lyon,0.3', '3,d.png,0,0.3,ms2,2,,,0.3'].join('\\n') + '\\n', { k: 1 });
+        const curation = new Curation(result, null);
+        const rows = (filter) => [0, 1, 2, 3].filter(imageFilter(filter, curation));
+        return { facets: facetsOf(result, ['document']).map(({ column, values, dates }) => [column, values.length, dates]),
+          place: rows({ facets: { place: 'Lyon' } }), from: rows({ facets: { date: { from: '1485' } } }),
+          both: rows({ facets: { date: { to: '1493' }, place: 'Paris' } }), years: [years('1492-1495'), years('s. XV')],
+          cluster: rows({ cluster: '0', text: 'b' }), none: imageFilter({ facets: { date: {}, place: '' } }, curation) };"""
+    )
+    assert found["facets"] == [["date", 3, True], ["place", 2, False]]
+    assert found["place"] == [0, 2]
+    assert found["from"] == [1]
+    assert found["both"] == [1]
+    assert found["years"] == [[1492, 1495], None]
+    assert found["cluster"] == [1]
+    assert found["none"] is None

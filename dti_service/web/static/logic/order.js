@@ -67,14 +67,23 @@ export function keepOrder(shown, members) {
   return fresh.length ? fresh.concat(kept) : kept;
 }
 
-/** A test for images: words in name, cluster, note or tags; a source; a tag; only moved, noted or doubtful ones. */
-export function imageFilter({ text = '', source = '', tag = '', only = '' }, curation, sourceOf = null) {
+/**
+ * A test for images: words in name, cluster, note or tags; a source; a tag; a cluster; only moved, noted or doubtful
+ * ones; and `facets`, {column: value} or {column: {from, to}} in years, for what else the run's table says of them.
+ */
+export function imageFilter({ text = '', source = '', tag = '', only = '', cluster: wanted = '', facets = {} }, curation, sourceOf = null) {
   const words = fold(text).split(/\s+/).filter(Boolean);
-  if (!words.length && !source && !tag && !only) return null;
+  const columns = Object.entries(facets).filter(([, value]) => (typeof value === 'object' ? value.from || value.to : value));
+  if (!words.length && !source && !tag && !only && !wanted && !columns.length) return null;
   const { names } = curation.result;
   const whence = sourceOf ?? ((row) => folderOf(names[row]));
   return (row) => {
     if (source && whence(row) !== source) return false;
+    if (wanted && curation.place[row] !== wanted) return false;
+    if (columns.length) {
+      const others = curation.result.others(row);
+      if (!columns.every(([column, value]) => (typeof value === 'object' ? within(others[column], value) : (others[column] ?? '') === value))) return false;
+    }
     const image = curation.image(row);
     if (tag && !image.tags.includes(tag)) return false;
     if (only === 'moved' && !curation.moved(row)) return false;
@@ -85,6 +94,38 @@ export function imageFilter({ text = '', source = '', tag = '', only = '' }, cur
     const hay = fold(`${names[row]} ${cluster} ${image.note} ${image.tags.join(' ')} ${whence(row)}`);
     return words.every((word) => hay.includes(word));
   };
+}
+
+/** The first and the last year that a text names: "s. XV (1480-1492)" is 1480 to 1492; null without any. */
+export function years(text) {
+  const found = (String(text ?? '').match(/(?<!\d)\d{3,4}(?!\d)/g) ?? []).map(Number);
+  return found.length ? [Math.min(...found), Math.max(...found)] : null;
+}
+
+function within(text, { from, to }) {
+  const found = years(text);
+  return found !== null && (!from || found[1] >= Number(from)) && (!to || found[0] <= Number(to));
+}
+
+const DATES = /^(date|dates|year|years|dating|datation|année)$/i;
+
+/**
+ * What of the table images can be filtered by: [{column, values: [[value, count]], dates}], columns with few values
+ * and columns of dates. `without`: columns that have a filter of their own.
+ */
+export function facetsOf(result, without = [], most = 200) {
+  const columns = result.header.filter((name) => !without.includes(name) && !/^(image_id|path|cluster_id|distance|crop|page|dist_cluster_\d+|matrix_.*)$/.test(name));
+  if (!columns.length) return [];
+  const counts = new Map(columns.map((name) => [name, new Map()]));
+  for (let row = 0; row < result.n; row += 1) {
+    const others = result.others(row);
+    for (const [name, values] of counts) {
+      const value = others[name] ?? '';
+      if (value && values.size <= result.n) values.set(value, (values.get(value) ?? 0) + 1);
+    }
+  }
+  return [...counts].map(([column, values]) => ({ column, values: [...values], dates: DATES.test(column) && [...values.keys()].some(years) }))
+    .filter(({ values, dates }) => dates || (values.length > 1 && values.length <= most));
 }
 
 /** Lower case without accents, so that "evangile" finds "Évangile". */

@@ -9,7 +9,7 @@ import { remembered } from '../lib/store.js';
 import { Arrangement } from '../logic/arrangement.js';
 import { STATES, UNSORTED } from '../logic/curation.js';
 import { sectionsWithin, tilesInRect } from '../logic/layout.js';
-import { CLUSTER_ORDERS, doubtfulQueue, IMAGE_ORDERS } from '../logic/order.js';
+import { CLUSTER_ORDERS, doubtfulQueue, facetsOf, IMAGE_ORDERS } from '../logic/order.js';
 import { Selection } from '../logic/selection.js';
 import { folderOf } from '../logic/table.js';
 import { Dock } from './dock.js';
@@ -109,7 +109,7 @@ export class ResultView {
       openImage: (row, options) => this.openImage(row, options),
       rename: (id, name) => this.act((curation) => curation.rename(id, name), { quiet: true }),
       cluster: (act, id, button) => this.clusterAction(act, id, button),
-      clearFilter: () => this.setFilter({ text: '', source: '', tag: '', only: '' }),
+      clearFilter: () => this.setFilter({ text: '', source: '', tag: '', only: '', cluster: '', facets: {} }),
     };
     this.view = new ClusterView(this.mainElement, this.viewOptions());
     this.rail = new Rail(this.railElement, this);
@@ -360,7 +360,7 @@ export class ResultView {
     const filter = { ...this.arrangement.filter, ...change };
     this.arrangement.set({ filter });
     if (this.search.value !== (filter.text ?? '')) this.search.value = filter.text ?? '';
-    const count = [filter.source, filter.tag, filter.only].filter(Boolean).length;
+    const count = [filter.source, filter.tag, filter.only, filter.cluster, ...Object.values(filter.facets ?? {})].filter(Boolean).length;
     this.filterButton.setAttribute('aria-pressed', String(count > 0));
     this.mainElement.scrollTop = 0;
     this.redraw();
@@ -377,7 +377,21 @@ export class ResultView {
     }
   }
 
+  /** A filter by another column of the run's table: a choice of its values, or first and last year. */
+  facetLine({ column, values, dates }, value) {
+    const { t, i18n } = this.ui;
+    const word = t(`source.${column}`) === `source.${column}` ? column : t(`source.${column}`);
+    const change = (next) => this.setFilter({ facets: { ...this.arrangement.filter.facets, [column]: next } });
+    if (!dates) {
+      return h('label.filter-line', null, h('span', null, word), h('select', { onchange: (event) => change(event.target.value) }, h('option', { value: '' }, t('filter.any')),
+        values.sort(([a], [b]) => i18n.compare(a, b)).map(([one, n]) => h('option', { value: one, selected: value === one }, `${one} (${i18n.number(n)})`))));
+    }
+    const year = (key) => h('input.year', { type: 'number', min: 0, max: 2100, value: value?.[key] ?? '', placeholder: t(`filter.${key}`), 'aria-label': `${word}, ${t(`filter.${key}`)}`, onchange: (event) => change({ ...value, [key]: event.target.value }) });
+    return h('div.filter-line', { role: 'group', 'aria-label': word }, h('span', null, word), h('span.years', null, year('from'), ' – ', year('to')));
+  }
+
   drawFilter() {
+    this.facets ??= facetsOf(this.result, ['document', 'source'].filter((name) => this.result.header.includes(name)).slice(0, 1));
     const { t, i18n } = this.ui;
     const { filter } = this.arrangement;
     const counts = new Map();
@@ -391,6 +405,8 @@ export class ResultView {
       h('option', { value: '' }, t('filter.any')), options.map(([value, text]) => h('option', { value, selected: filter[key] === value }, text))));
     fill(this.filterPanel,
       sources.length > 1 ? select('source', t('filter.source'), sources.slice(0, 2000).map((one) => [one, `${one} (${i18n.number(counts.get(one))})`])) : null,
+      this.facets.map((facet) => this.facetLine(facet, filter.facets?.[facet.column])),
+      select('cluster', t('filter.cluster'), this.curation.order.map((id) => [id, this.curation.name(id)])),
       select('tag', t('filter.tag'), tags.map((one) => [one, one])),
       select('only', t('filter.only'), ['doubtful', 'moved', 'noted'].map((one) => [one, t(`filter.only.${one}`)])),
       h('div.filter-foot', null, h('span.muted.num', { role: 'status' }, this.arrangement.filtered ? t('filter.found', { n: this.arrangement.total() }) : ''),
