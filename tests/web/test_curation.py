@@ -148,6 +148,7 @@ def test_move_by_choosing_pictures(open_result: Open, fresh: str, eyes: Any) -> 
     assert "Cluster 0" not in names
     page.get_by_label("Search cluster names").fill("cluster 3")
     page.keyboard.press("Enter")
+    page.locator(".toast", has_text="Moved 2 images").wait_for()
     assert eyes.clusters(page)["Cluster 3"] == before["Cluster 3"] + 2
     eyes.saved(page)
 
@@ -229,6 +230,8 @@ def test_split_with_a_proposal(open_result: Open, fresh: str, eyes: Any) -> None
     assert 0 < proposed <= before["Cluster 0"] / 2
     page.locator(".split-box").nth(0).locator(".split-image").first.click()
     page.locator(".dialog-foot").get_by_text("Split").click()
+    page.locator("dialog[open]").wait_for(state="detached")
+    page.locator(".toast").first.wait_for()
     after = eyes.clusters(page)
     assert after["Cluster 0, second part"] == proposed + 1
     assert after["Cluster 0"] == before["Cluster 0"] - proposed - 1

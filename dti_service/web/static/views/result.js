@@ -605,7 +605,20 @@ export class ResultView {
     this.createFrom(rows);
   }
 
-  async moveDialog() {
+  /** One dialog at a time: a key that is pressed twice while its dialog is on the way opens it once. */
+  async once(ask) {
+    if (this.asking) return;
+    this.asking = true;
+    try {
+      await ask();
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  moveDialog() { return this.once(() => this._moveDialog()); }
+
+  async _moveDialog() {
     const rows = this.handRows();
     if (!rows.length) return;
     const ids = new Set(rows.map((row) => this.curation.place[row]));
@@ -614,7 +627,9 @@ export class ResultView {
     if (target) this.moveTo(rows, target);
   }
 
-  async moveDialogFor(row) {
+  moveDialogFor(row) { return this.once(() => this._moveDialogFor(row)); }
+
+  async _moveDialogFor(row) {
     const { chooseCluster } = await later.choose();
     const target = await chooseCluster(this, { title: this.ui.t('move.title', { n: 1 }), rows: [row], without: [this.curation.place[row]] });
     if (target) this.moveTo([row], target);
@@ -655,7 +670,9 @@ export class ResultView {
     this.act((curation) => curation.tagImages(rows, { add: tags, remove: common.filter((tag) => !tags.includes(tag)) }), { quiet: true });
   }
 
-  async merge(id) {
+  merge(id) { return this.once(() => this._merge(id)); }
+
+  async _merge(id) {
     const { mergeDialog } = await later.choose();
     const chosen = await mergeDialog(this, id);
     if (!chosen) return;
@@ -663,7 +680,9 @@ export class ResultView {
     this.view.scrollToClusterIfHidden(chosen.into);
   }
 
-  async split(id) {
+  split(id) { return this.once(() => this._split(id)); }
+
+  async _split(id) {
     const chosen = this.selection.values().filter((row) => this.curation.place[row] === id);
     if (this.curation.members(id).length < 2) {
       this.ui.toast(this.ui.t('split.small'));
@@ -741,10 +760,12 @@ export class ResultView {
     else this.act((curation) => curation.removeEmpty());
   }
 
-  async review() {
+  review() { return this.once(() => this._review()); }
+
+  async _review() {
     const { openReview } = await later.review();
     const rows = doubtfulQueue(this.curation, 50).filter((row) => !this.curation.image(row).reviewed);
-    openReview(this, rows);
+    openReview(this, rows); // not waited for: from here a cluster may be chosen
   }
 
   // -- beside and dock -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,175 @@
+"""The result's views for those who do not use a mouse, or do not see the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+Open = Callable[..., Page]
+TABLET = {"width": 1024, "height": 768}
+
+
+def findings(page: Page) -> list[str]:
+    """What axe finds serious or critical, each with the element."""
+    page.wait_for_timeout(350)  # colours while something fades in are not those to judge
+    answer = Axe().run(page).response
+    return [
+        f"{one['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for one in answer["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def to(page: Page, selector: str, key: str = "Tab", most: int = 80) -> None:
+    """Press Tab until the focus is on something of this kind."""
+    for _ in range(most):
+        if page.evaluate("(s) => document.activeElement?.matches(s) ?? false", selector):
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"{selector} was not reached with {most} times {key}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_finding(open_result: Open, fresh: str, scheme: str, eyes: Any) -> None:
+    page = open_result(
+        viewport=TABLET if scheme == "dark" else {"width": 1440, "height": 900}, color_scheme=scheme
+    )
+    found: dict[str, list[str]] = {}
+
+    def look(what: str) -> None:
+        found[what] = findings(page)
+
+    look("rows")
+    first = page.locator(".main-pane .tile").first
+    first.focus()
+    page.keyboard.press(" ")
+    page.get_by_label("Filter", exact=True).first.click()
+    look("selection and filter")
+    page.get_by_label("Filter", exact=True).first.click()
+    first.focus()
+    page.keyboard.press("m")
+    page.keyboard.press("m")  # pressed twice while the dialog is on its way: still one dialog
+    page.locator(".choice").first.wait_for()
+    look("choose a cluster")
+    page.keyboard.press("Enter")
+    for tab in ("history", "tray", "about"):
+        page.locator(f".result-title [data-tab={tab}]").click()
+        page.wait_for_timeout(200)
+        look(tab)
+    page.locator(".dock .dock-head button").click()
+    page.locator("label", has=page.get_by_label("Cards")).click()
+    look("cards")
+    page.locator(".main-pane .tile").first.click()
+    page.locator("dialog.viewer[open] .pane img").first.wait_for()
+    look("one image")
+    page.keyboard.press("Escape")
+    page.locator("dialog.viewer").wait_for(state="detached")
+    page.keyboard.press("r")
+    page.locator(".review-image img").wait_for()
+    look("review")
+    page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="detached")
+    page.locator(".main-pane .tile").first.focus()
+    for key, what in (("s", "split"), ("f", "similar")):
+        page.keyboard.press(key)
+        page.locator("dialog[open]").wait_for()
+        look(what)
+        page.keyboard.press("Escape")
+        page.locator("dialog[open]").wait_for(state="detached")
+        page.locator(".main-pane .tile").first.focus()
+    page.get_by_role("button", name="Export").click()
+    look("menu")
+    page.keyboard.press("Escape")
+    assert {what: one for what, one in found.items() if one} == {}
+    eyes.saved(page)
+
+
+def test_every_task_of_the_table_by_keyboard_alone(open_result: Open, fresh: str, eyes: Any) -> None:
+    """Rename, move five, merge, undo, worst first, beside the prototype, full size, export: not one click."""
+    page = open_result()
+    sizes = eyes.clusters(page)
+    to(page, ".tile")
+    page.keyboard.press("e")
+    page.keyboard.type("Named")
+    page.keyboard.press("Enter")
+    assert "Named" in eyes.clusters(page)
+
+    to(page, ".tile")
+    page.keyboard.press(" ")
+    for _ in range(4):
+        page.keyboard.press("Shift+ArrowRight")
+    assert page.locator(".selection-bar strong").inner_text() == "5 chosen"
+    page.keyboard.press("m")
+    page.locator(".choice").first.wait_for()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    eyes.until(page, "!document.querySelector('dialog[open]')")
+    assert eyes.clusters(page)["Named"] == sizes["Cluster 0"] - 5
+    page.keyboard.press("Control+z")
+    assert eyes.clusters(page)["Named"] == sizes["Cluster 0"]
+
+    to(page, ".tile")
+    page.keyboard.press("g")
+    page.locator(".choice").first.wait_for()
+    page.keyboard.press("Enter")
+    page.locator("#merge-name").wait_for()
+    page.keyboard.press("Enter")
+    eyes.until(page, "!document.querySelector('dialog[open]')")
+    assert len(eyes.clusters(page)) == len(sizes) - 1
+    page.keyboard.press("Control+z")
+    assert len(eyes.clusters(page)) == len(sizes)
+
+    page.keyboard.press("d")
+    assert page.get_by_role("radio", name="Worst first", exact=True).is_checked()
+    to(page, ".tile")
+    page.keyboard.press("Enter")
+    page.locator('.pane[data-kind="prototype"] img').wait_for()
+    page.keyboard.press("z")
+    page.locator('.stage[data-mode="single"]').wait_for()
+    page.keyboard.press("Escape")
+    page.locator("dialog.viewer").wait_for(state="detached")
+    eyes.saved(page)
+
+    to(page, ".result-title .button[aria-haspopup=menu]:not(.variant)", "Shift+Tab")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+        page.locator("[role=menu]").wait_for()
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename.endswith(".csv")
+    assert eyes.clicks(page) == 0
+
+
+def test_what_happens_is_said(open_result: Open, fresh: str, eyes: Any) -> None:
+    """Moves, their undoing and the saving reach a live region; every image has a name and a state."""
+    page = open_result()
+    regions = "[...document.querySelectorAll('[aria-live], [role=status], [role=alert]')]"
+    live = f"{regions}.map(e => e.textContent).join(' | ')"
+    page.locator(".main-pane .tile").first.focus()
+    page.keyboard.press("u")
+    eyes.until(page, f"{live}.includes('Moved 1 image from Cluster 0 to Unsorted')")
+    page.keyboard.press("Control+z")
+    eyes.until(page, f"{live}.includes('Undone')")
+    tile = page.locator(".main-pane .tile").first
+    label = tile.get_attribute("aria-label") or ""
+    assert ".png" in label
+    assert "distance" in label
+    page.keyboard.press(" ")
+    assert page.locator('.tile[aria-selected="true"]').count() == 1
+    assert page.locator("main").count() == 1
+    eyes.saved(page)
+
+
+def test_motion_is_reduced_when_asked_for(open_result: Open) -> None:
+    page = open_result(reduced_motion="reduce", tail="/c/3")
+    moving = page.evaluate(
+        "() => [...document.querySelectorAll('.dti *')].filter(e => { const s = getComputedStyle(e);"
+        " const long = (t) => t.split(',').some(v => parseFloat(v) > 0.01);"
+        " return (s.animationName !== 'none' && long(s.animationDuration)) || (s.transitionProperty !== 'none'"
+        " && long(s.transitionDuration)); }).map(e => e.className)"
+    )
+    assert moving == []
