@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 MARGIN = 4
 CAPTION = 14
-PAPER, INK = (255, 255, 255), (60, 60, 60)
+PAPER, SLATE, INK = (255, 255, 255), (58, 62, 68), (60, 60, 60)
+LIGHT = 0.6  # mean brightness from which something transparent is shown on slate instead of paper
 
 
 def contact_sheet(
@@ -45,16 +46,29 @@ def contact_sheet(
 
 
 def to_picture(image: np.ndarray) -> Image.Image:
-    """One image (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as RGB; transparency is laid on white paper."""
+    """One image (H, W) or (H, W, 1 to 4) as RGB; transparency is laid on paper, what is light itself on slate."""
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
         pixels = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     picture = Image.fromarray(pixels)
-    if picture.mode == "RGBA":
-        return Image.alpha_composite(Image.new("RGBA", picture.size, (*PAPER, 255)), picture).convert("RGB")
+    if picture.mode in ("LA", "RGBA"):
+        return on_ground(picture, SLATE if is_light(pixels) else PAPER)
     return picture.convert("RGB")
+
+
+def on_ground(picture: Image.Image, ground: tuple[int, int, int]) -> Image.Image:
+    """A picture with transparency as RGB on a uniform ground."""
+    canvas = Image.new("RGBA", picture.size, (*ground, 255))
+    return Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")
+
+
+def is_light(pixels: np.ndarray) -> bool:
+    """Whether what shows of (..., 2 or 4) uint8 pixels, transparency last, would be lost on white paper."""
+    values = pixels[..., :-1].astype(np.float32).mean(-1) / 255
+    opacity = pixels[..., -1].astype(np.float32)
+    return bool((values * opacity).sum() > LIGHT * opacity.sum())
 
 
 def prototypes_sheet(run: object, *, size: int = 96, columns: int = 10) -> Image.Image:

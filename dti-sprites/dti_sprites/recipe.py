@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +31,16 @@ FIELDS = {
     "resize": "data.resize",
     "unreadable": "data.unreadable",
 }
+# Further parameters of DTI-Sprites; `background_option` is the one that has no single place.
+SPRITE_FIELDS = {
+    "n_layers": "model.sprites.n_layers",
+    "occlusion": "model.sprites.occlusion",
+    "empty_sprite": "model.sprites.empty_sprite",
+    "sprite_size": "model.sprites.sprite_size",
+    "layer_transformation_sequence": "model.sprites.layer_transformation_sequence",
+}
 SAMPLE_PRESET, OWN_IMAGES_PRESET = "digits", "crops"
+SPRITES_SAMPLE_PRESET, SPRITES_PRESET, LAYERS_PRESET = "sprites-digits", "sprites-crops", "sprites-scenes"
 
 # The share of the training after which each further transformation becomes active, by their number.
 CURRICULA = {
@@ -43,7 +53,8 @@ CURRICULA = {
 }
 LR_DROP = 0.85
 
-# Training of a preset for sets of unknown size: as many passes as give about this many iterations, within bounds.
+# Training of these presets, for sets of unknown size: as many passes as give about so many iterations, within bounds.
+SIZED = (OWN_IMAGES_PRESET, SPRITES_PRESET, LAYERS_PRESET)
 ITERATIONS, MIN_EPOCHS, MAX_EPOCHS = 3000, 20, 400
 
 
@@ -61,40 +72,55 @@ def configure(parameters: Mapping[str, Any], *, sample: bool = False) -> RunConf
     transformation sequence or number of epochs than the preset's gets a schedule of the same proportions.
     Raises ConfigError whose fields are the flat names.
     """
-    given = {name: value for name, value in parameters.items() if value is not None}
-    unknown = given.keys() - FIELDS.keys() - {"preset", "epochs"}
-    if unknown:
-        raise ConfigError([(name, "unknown parameter") for name in sorted(unknown)])
+    given = given_of(parameters, FIELDS)
     preset = given.pop("preset", "auto")
-    epochs = given.pop("epochs", None)
     if preset == "auto":
         preset = SAMPLE_PRESET if sample else OWN_IMAGES_PRESET
+    with flat_names(FIELDS):
+        return with_given(RunConfig.preset(preset), given, FIELDS)
+
+
+def given_of(parameters: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters that have a value. Raises ConfigError for names that are neither in `fields` nor general."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    unknown = given.keys() - fields.keys() - {"preset", "epochs"}
+    if unknown:
+        raise ConfigError([(name, "unknown parameter") for name in sorted(unknown)])
+    return given
+
+
+def with_given(config: RunConfig, given: Mapping[str, Any], fields: Mapping[str, str]) -> RunConfig:
+    """`config` with the values of `given` in their places, and a schedule that suits them."""
+    values = dict(given)
+    epochs = values.pop("epochs", None)
+    sequence_changes = "transformation_sequence" in values
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        *path, key = fields[name].split(".")
+        section = changes
+        for part in path:
+            section = section.setdefault(part, {})
+        section[key] = value
+    if sequence_changes:
+        changes.setdefault("training", {})["curriculum"] = None
+    if (
+        "n_prototypes" in values
+    ):  # a share fixed for the preset's number of clusters may exceed 1/K of another
+        changes.setdefault("training", {})["empty_cluster_threshold"] = None
+    config = config.replace(**changes)
+    if sequence_changes:
+        config = with_curriculum(config)
+    return config if epochs is None else config.with_epochs(epochs)
+
+
+@contextmanager
+def flat_names(fields: Mapping[str, str]) -> Iterator[None]:
+    """Problems that the block finds are told by the flat names of the settings."""
+    by_field = {path: name for name, path in fields.items()} | {"training.epochs": "epochs"}
     try:
-        config = RunConfig.preset(preset)
-        sequence_changes = "transformation_sequence" in given
-        sections: dict[str, dict[str, Any]] = {}
-        for name, value in given.items():
-            section, key = FIELDS[name].split(".")
-            sections.setdefault(section, {})[key] = value
-        if sequence_changes:
-            sections.setdefault("training", {})["curriculum"] = None
-        if (
-            "n_prototypes" in given
-        ):  # a share fixed for the preset's number of clusters may exceed 1/K of another
-            sections.setdefault("training", {})["empty_cluster_threshold"] = None
-        config = config.replace(**sections)
-        if sequence_changes:
-            config = with_curriculum(config)
-        if epochs is not None:
-            config = config.with_epochs(epochs)
+        yield
     except ConfigError as error:
-        raise ConfigError([(_flat(field), reason) for field, reason in error.errors]) from None
-    return config
-
-
-def _flat(field: str) -> str:
-    by_field = {path: name for name, path in FIELDS.items()} | {"training.epochs": "epochs"}
-    return by_field.get(field, field)
+        raise ConfigError([(by_field.get(field, field), reason) for field, reason in error.errors]) from None
 
 
 def with_curriculum(config: RunConfig) -> RunConfig:
@@ -117,18 +143,25 @@ def prepare(
     parameters: Mapping[str, Any],
     *,
     sample: bool = False,
+    sprites: bool = False,
     sources: Mapping[str, Mapping[str, Any]] | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[ImageSet, RunConfig]:
     """Load the images that `parameters` ask for; returns them with the configuration that suits them.
 
+    `sprites`: the parameters are those of DTI-Sprites (`dti_sprites.sprites_recipe`) instead of clustering.
     `sources` tells where images come from (document, page ...), by their names; it goes through to the tables.
 
     Raises ConfigError, and DataError when there are no images, unreadable ones, or too few.
     """
     from dti_sprites.data import check_enough, load_images
 
-    config = configure(parameters, sample=sample)
+    if sprites:
+        from dti_sprites.sprites_recipe import configure_sprites, suit_brightness
+
+        config = configure_sprites(parameters, sample=sample)
+    else:
+        config = configure(parameters, sample=sample)
     report = (
         None
         if reporter is None
@@ -143,7 +176,9 @@ def prepare(
         images = dataclasses.replace(images, sources=[dict(sources.get(name, {})) for name in images.names])
     batch_size = min(config.training.batch_size, len(images))
     config = config.replace(training={"batch_size": batch_size})
-    if config.preset_name == OWN_IMAGES_PRESET and parameters.get("epochs") is None:
+    if sprites:
+        config = suit_brightness(config, images, parameters.get("background_option"))
+    if config.preset_name in SIZED and parameters.get("epochs") is None:
         config = with_iterations(config, len(images))
     return images, config
 

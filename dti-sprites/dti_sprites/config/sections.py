@@ -189,6 +189,13 @@ class ResultsConfig:
     """What a finished run leaves besides its tables and model."""
 
     transformed: bool = setting(True, "The reconstruction of every image.")
+    decompositions: bool = setting(True, "Sprites: the layers and label maps of every image.")
+    aligned_side: int = setting(
+        1024,
+        "Every image with its transformation undone, at its own resolution but with no side above this; 0: none.",
+        minimum=0,
+        maximum=8192,
+    )
     report: bool = setting(True, "report.html")
     animation: bool = setting(True, "Animation of each prototype over training.")
     image_format: Literal["png", "jpeg"] = setting("png", "Format of the images of clusters.")

@@ -30,18 +30,27 @@ def control_points(side: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.stack([x.reshape(-1), y.reshape(-1)], dim=1)
 
 
-def tps_matrix(control: Tensor, points: Tensor) -> Tensor:
-    """control (n, 2), points (m, 2) -> M (m, n) in float64: a spline moves `points` by M·β. Rows sum to 1."""
-    control, points = control.double(), points.double()
+def tps_weights(control: Tensor) -> Tensor:
+    """control (n, 2) -> (n + 3, n): the first n columns of A⁻¹, in float64."""
+    control = control.double()
     n = len(control)
     system = control.new_zeros(n + 3, n + 3)
     system[:n, :n] = radial_kernel(control, control)
     system[:n, n] = 1.0
     system[:n, n + 1 :] = control
     system[n:, :n] = system[:n, n:].T
-    rows = torch.cat([radial_kernel(points, control), torch.ones_like(points[:, :1]), points], dim=1)
-    selector = torch.eye(n + 3, n, dtype=torch.float64)
-    return rows @ torch.linalg.solve(system, selector)
+    return torch.linalg.solve(system, torch.eye(n + 3, n, dtype=torch.float64))
+
+
+def tps_rows(control: Tensor, points: Tensor) -> Tensor:
+    """control (n, 2), points (m, 2) -> R (m, n + 3) in float64."""
+    control, points = control.double(), points.double()
+    return torch.cat([radial_kernel(points, control), torch.ones_like(points[:, :1]), points], dim=1)
+
+
+def tps_matrix(control: Tensor, points: Tensor) -> Tensor:
+    """control (n, 2), points (m, 2) -> M (m, n) in float64: a spline moves `points` by M·β. Rows sum to 1."""
+    return tps_rows(control, points) @ tps_weights(control)
 
 
 def tps_coords(offsets: Tensor, matrix_t: Tensor, grid: Tensor) -> Tensor:

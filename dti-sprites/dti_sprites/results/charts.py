@@ -13,9 +13,14 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 30
 MAX_POINTS = 400
 
 
+def cluster_hue(k: int) -> float:
+    """In degrees; neighbours differ by the golden angle."""
+    return (k * 137.508 + 205) % 360
+
+
 def cluster_color(k: int) -> str:
-    """A calm hue for cluster `k`; neighbours differ by the golden angle."""
-    return f"hsl({(k * 137.508 + 205) % 360:.0f} 42% 54%)"
+    """A calm hue for cluster `k`."""
+    return f"hsl({cluster_hue(k):.0f} 42% 54%)"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -14,6 +14,8 @@ from types import TracebackType
 import numpy as np
 from PIL import Image, features
 
+from dti_sprites.pictures import is_light
+
 PNG_COMPRESS_LEVEL = 1  # level 6 takes a third longer for a tenth less space
 
 
@@ -88,6 +90,14 @@ class ImageWriter:
         if error is None:
             for future in self._waiting:
                 future.result()
+
+
+def look(image: Image.Image) -> str:
+    """Style classes of a picture on a page: small ones keep their pixels, transparent ones get a ground."""
+    names = ["pixel"] if max(image.size) <= 48 else []
+    if image.mode in ("LA", "RGBA"):
+        names += ["clear", "night"] if is_light(np.asarray(image)) else ["clear"]
+    return " ".join(names)
 
 
 @functools.cache

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dti_sprites.results.images import to_uint8
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """B images as layers over a background; sprites count from 0, K stands for a layer that shows nothing."""
+
+    choices: np.ndarray  # (B, L) int64, the sprite of each layer
+    main: np.ndarray  # (B,) int64, the most visible layer of each image, whose sprite is its label
+    layers: np.ndarray  # (B, L, H, W, C + 1) uint8, each layer as placed, its mask as last channel
+    background: np.ndarray | None  # (B, H, W, C) uint8
+    instance: np.ndarray  # (B, H, W) int64: 0 background, l for layer l (from 1)
+    semantic: np.ndarray  # (B, H, W) int64: 0 background, k + 1 for sprite k
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,7 @@ class Batch:
         np.ndarray
     )  # (B, H, W, C) uint8 as the model saw them; with alpha as a last channel if there is one
     reconstructions: np.ndarray  # (B, H, W, C) uint8
+    decomposition: Decomposition | None = None  # of models with layers
 
 
 def infer_batches(model: Any, images: Any, batch_size: int) -> Iterator[Batch]:
@@ -52,5 +66,28 @@ def infer_batches(model: Any, images: Any, batch_size: int) -> Iterator[Batch]:
             distances=result.distances.float().cpu().numpy(),
             matrices={name: values.float().cpu().numpy() for name, values in matrices.items()},
             images=to_uint8(shown.cpu().numpy()),
-            reconstructions=to_uint8(result.reconstruction.float().cpu().numpy()),
+            reconstructions=_pictures(result.reconstruction),
+            decomposition=_decomposition(result.labels, result.extras),
         )
+
+
+def _decomposition(labels: Tensor, extras: Mapping[str, Tensor]) -> Decomposition | None:
+    if "layers" not in extras:
+        return None
+    choices = extras["choices"]
+    # Of layers that show the sprite of the label, the one of which most is seen.
+    area = extras["instance_shares"][:, 1:].flatten(2).sum(2)
+    main = area.masked_fill(choices != labels[:, None], -1.0).argmax(1)
+    background = extras.get("background")
+    return Decomposition(
+        choices=choices.cpu().numpy().astype(np.int64),
+        main=main.cpu().numpy().astype(np.int64),
+        layers=_pictures(extras["layers"]),
+        background=None if background is None else _pictures(background),
+        instance=extras["instance"].cpu().numpy().astype(np.int64),
+        semantic=extras["semantic"].cpu().numpy().astype(np.int64),
+    )
+
+
+def _pictures(values: Tensor) -> np.ndarray:
+    return to_uint8(values.float().cpu().numpy())

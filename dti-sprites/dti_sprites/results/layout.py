@@ -16,6 +16,7 @@ VARIANCES = "variances"
 MASKED_PROTOTYPES = "masked_prototypes"
 MASKS = "masks"
 BACKGROUNDS = "backgrounds"
+DECOMPOSITIONS = "decompositions"
 
 TABLE_CSV = "cluster_by_path.csv"
 TABLE_JSON = "cluster_by_path.json"
@@ -32,6 +33,7 @@ METRICS = "metrics.json"
 OWNED = frozenset(
     {
         *(PROTOTYPES, CLUSTERS, ANIMATIONS, VARIANCES, MASKED_PROTOTYPES, MASKS, BACKGROUNDS),
+        DECOMPOSITIONS,
         *(TABLE_CSV, TABLE_JSON, ORIGINALS, OVERVIEW, REPORT, CONFIG, WEIGHTS, HISTORY, ENVIRONMENT, METRICS),
     }
 )
@@ -69,6 +71,26 @@ def raw(k: int, i: int, suffix: str = "png") -> str:
 def transformed(k: int, i: int, suffix: str = "png") -> str:
     """Prototype `k` as fitted to image `i`."""
     return f"{CLUSTERS}/cluster{k}/{i}_tsf.{suffix}"
+
+
+def aligned(k: int, i: int, suffix: str = "png") -> str:
+    """Image `i` at its own resolution, warped so that its motif lies as in prototype `k`."""
+    return f"{CLUSTERS}/cluster{k}/{i}_aligned.{suffix}"
+
+
+def layer(i: int, number: int) -> str:
+    """Layer `number` (from 1) of image `i` as placed, its mask as transparency."""
+    return f"{DECOMPOSITIONS}/{i}_layer{number}.png"
+
+
+def background(i: int) -> str:
+    """The background as fitted to image `i`."""
+    return f"{DECOMPOSITIONS}/{i}_background.png"
+
+
+def label_map(i: int, kind: str) -> str:
+    """Label map of image `i`; `kind` is "instance" (layers from 1) or "semantic" (sprite k is k + 1); 0: background."""
+    return f"{DECOMPOSITIONS}/{i}_{kind}.png"
 
 
 def existing(root: Path, name: str) -> Path | None:

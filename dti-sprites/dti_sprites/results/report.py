@@ -19,7 +19,9 @@ import numpy as np
 from PIL import Image
 
 from dti_sprites.results.charts import cluster_color
-from dti_sprites.results.images import data_uri, to_pil
+from dti_sprites.results.decompositions import Pictures
+from dti_sprites.results.images import data_uri, look, to_pil
+from dti_sprites.results.report_sprites import decompositions_section, parts_section
 from dti_sprites.results.report_tables import cross_table, facts, number, parameters, skipped_files
 from dti_sprites.results.report_training import training_section
 from dti_sprites.results.snapshots import Snapshots
@@ -28,7 +30,7 @@ from dti_sprites.results.tables import Assignments
 MEMBERS_SHOWN = 480  # over all clusters
 MEMBERS_MIN, MEMBERS_MAX = 8, 65  # in one cluster
 ROW = 13  # members in a row of a wide screen
-DOUBTFUL_SHOWN = 24
+DOUBTFUL_SHOWN, UNFIT_SHOWN = 24, 52
 DOUBTFUL_MARGIN = 0.25  # second best at most a third further away than the best
 THUMBNAIL, PROTOTYPE = 80, 160  # pixels
 MANY_PROTOTYPES = 60  # from here on prototypes are as small as members
@@ -39,7 +41,7 @@ class ReportContent:
     """What the page is made from.
 
     `picture(i)` and `fitted(i)` give image i as the model saw it, and its prototype as fitted to it
-    (None where it was not kept). `prototypes` are (K, H, W, C) uint8.
+    (None where it was not kept), `decomposed(i)` its layers. `prototypes` are (K, H, W, C) uint8.
     """
 
     assignments: Assignments
@@ -54,6 +56,13 @@ class ReportContent:
     events: Sequence[Mapping[str, Any]] = ()
     film: Snapshots = field(default_factory=Snapshots)
     skipped: Sequence[tuple[str, str]] = ()
+    masks: np.ndarray | None = None  # (K, h, w, 1) uint8, of sprites
+    backgrounds: np.ndarray | None = None  # (M, H, W, C) uint8
+    decomposed: Callable[[int], Pictures | None] = lambda i: None
+
+    def name(self, k: int) -> str:
+        """What cluster `k` is called; the one after all sprites holds images in which none of them shows."""
+        return "No sprite" if self.masks is not None and k >= len(self.masks) else f"Cluster {k}"
 
 
 def render(content: ReportContent) -> str:
@@ -61,7 +70,10 @@ def render(content: ReportContent) -> str:
     order = np.argsort(-content.assignments.sizes, kind="stable")
     sections = [
         ("prototypes", "Prototypes", _prototypes(content, order)),
+        ("parts", "Masks and backgrounds", _parts(content, order)),
+        ("unfit", "Images that fit nowhere", _unfit(content)),
         ("clusters", "Clusters", _clusters(content, order)),
+        ("layers", "Images in layers", _layers(content, order)),
         ("doubtful", "Doubtful images", _doubtful(content)),
         ("classes", "Known classes", _classes(content, order)),
         ("sources", "Sources", _sources(content, order)),
@@ -92,7 +104,8 @@ def render(content: ReportContent) -> str:
 
 def _lead(content: ReportContent) -> str:
     metrics, assignments = content.metrics, content.assignments
-    used, total = int((assignments.sizes > 0).sum()), assignments.n_clusters
+    total = metrics.get("n_prototypes", assignments.n_clusters)
+    used = int((assignments.sizes[:total] > 0).sum())
     parts = [
         f"{len(assignments):,} images",
         f"{total} prototypes" if used == total else f"{total} prototypes, {used} in use",
@@ -121,12 +134,7 @@ def _footer(content: ReportContent) -> str:
 
 
 def _img(uri: str, alt: str, image: Image.Image, kind: str = "") -> str:
-    classes = [
-        kind,
-        "pixel" if max(image.size) <= 48 else "",
-        "clear" if image.mode in ("LA", "RGBA") else "",
-    ]
-    names = " ".join(filter(None, classes))
+    names = " ".join(filter(None, (kind, look(image))))
     attribute = f' class="{names}"' if names else ""
     return f'<img{attribute} src="{uri}" alt="{escape(alt)}" title="{escape(alt)}">'
 
@@ -150,7 +158,8 @@ def _prototypes(content: ReportContent, order: np.ndarray) -> str:
     cards = []
     for k in map(int, order):
         inner = (
-            f'{_prototype_img(content, k)}<div class="name"><span>Cluster {k}</span><span>{sizes[k]:,}</span></div>'
+            f'{_prototype_img(content, k)}<div class="name"><span>{content.name(k)}</span>'
+            f"<span>{sizes[k]:,}</span></div>"
             f'<div class="share"><i style="width:{sizes[k] / largest:.1%};background:{cluster_color(k)}"></i></div>'
         )
         cards.append(
@@ -160,7 +169,37 @@ def _prototypes(content: ReportContent, order: np.ndarray) -> str:
         )
     height, width = content.prototypes.shape[1:3]
     hint = "The motifs that were found, the most frequent first, with the number of images of each."
+    if content.masks is not None:
+        hint += " The pattern of squares is where a sprite is transparent."
     return f'<p class="hint">{hint}</p><div class="prototypes" style="--ratio:{width}/{height}">{"".join(cards)}</div>'
+
+
+def _parts(content: ReportContent, order: np.ndarray) -> str:
+    return parts_section(content.prototypes, content.masks, content.backgrounds, order)
+
+
+def _layers(content: ReportContent, order: np.ndarray) -> str:
+    return decompositions_section(
+        content.assignments, order, content.picture, content.fitted, content.decomposed
+    )
+
+
+def _unfit(content: ReportContent) -> str:
+    """Of images that a finished model was applied to: those that it does not know."""
+    fits = content.assignments.fits
+    if fits is None:
+        return ""
+    unfit = np.flatnonzero(~fits)
+    if not len(unfit):
+        return '<p class="hint">Every image lies as near to its prototype as images did in training.</p>'
+    unfit = unfit[np.argsort(-content.assignments.best[unfit], kind="stable")]
+    items = "".join(_member(content, int(i)) for i in unfit[:UNFIT_SHOWN])
+    more = len(unfit) - UNFIT_SHOWN
+    hint = (
+        f"{len(unfit):,} of {len(fits):,} images lie further from their prototype than any image did in training"
+        f"{f'; the {UNFIT_SHOWN} furthest are shown' if more > 0 else ''}."
+    )
+    return f'<p class="hint">{hint}</p><ol class="members">{items}</ol>'
 
 
 def _clusters(content: ReportContent, order: np.ndarray) -> str:
@@ -201,7 +240,7 @@ def _cluster(content: ReportContent, k: int, limit: int) -> str:
     height, width = content.prototypes.shape[1:3]
     return (
         f'<div class="cluster" id="cluster{k}"><div class="proto" style="--ratio:{width}/{height}">'
-        f'<h3><i class="dot" style="background:{cluster_color(k)}"></i>Cluster {k}</h3>'
+        f'<h3><i class="dot" style="background:{cluster_color(k)}"></i>{content.name(k)}</h3>'
         f'{_prototype_img(content, k)}<dl>{table}</dl></div><ol class="members">{"".join(items)}</ol></div>'
     )
 

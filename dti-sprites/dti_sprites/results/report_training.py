@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dti_sprites.results.charts import area_chart, line_chart, thin
-from dti_sprites.results.images import data_uri, to_pil
+from dti_sprites.results.images import data_uri, look, to_pil
 from dti_sprites.results.snapshots import Snapshots
 
 FILM_ROWS, FILM_COLUMNS = 16, 10
@@ -69,17 +69,22 @@ def _describe(event: Mapping[str, Any]) -> str:
     )
 
 
+def _look(picture: np.ndarray) -> str:
+    """The attribute for the frames of a prototype that ends as `picture` (h, w, C)."""
+    names = look(to_pil(picture))
+    return f' class="{names}"' if names else ""
+
+
 def _film(film: Snapshots, order: np.ndarray) -> str:
     if len(film) < 2:
         return ""
     columns = thin(len(film), FILM_COLUMNS)
     rows = [int(k) for k in order if k < len(film.frames[0])][:FILM_ROWS]
-    pixelated = ' class="pixel"' if max(film.frames[0].shape[1:3]) <= 48 else ""
     head = "".join(f'<th scope="col">{film.iterations[c]:,}</th>' for c in columns)
     body = "".join(
         f'<tr><th scope="row">{k}</th>'
         + "".join(
-            f'<td><img{pixelated} src="{data_uri(to_pil(film.frames[c][k]), _THUMBNAIL)}"'
+            f'<td><img{_look(film.frames[-1][k])} src="{data_uri(to_pil(film.frames[c][k]), _THUMBNAIL)}"'
             f' alt="{escape(f"Prototype {k} at iteration {film.iterations[c]}")}"></td>'
             for c in columns
         )

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from dti_sprites.pictures import PAPER, SLATE, is_light, on_ground
 from dti_sprites.results.images import to_pil
 
 MAX_SIDE = 64  # pixels; enough to see what forms
@@ -120,12 +121,11 @@ def write_animation(path: Path, frames: Sequence[np.ndarray]) -> None:
     pictures = [to_pil(frame) for frame in frames]
     factor = max(1, MAX_SIDE // max(pictures[0].size))
     size = (pictures[0].width * factor, pictures[0].height * factor)
+    ground = SLATE if frames[-1].shape[-1] in (2, 4) and is_light(frames[-1]) else PAPER
     converted = []
     for picture in pictures:
-        if picture.mode in ("LA", "RGBA"):  # GIF has no partial transparency: a white ground instead
-            ground = Image.new("RGBA", picture.size, "white")
-            ground.alpha_composite(picture.convert("RGBA"))
-            picture = ground.convert("RGB")
+        if picture.mode in ("LA", "RGBA"):  # GIF has no partial transparency: a ground instead
+            picture = on_ground(picture, ground)
         picture = picture.resize(size, Image.Resampling.NEAREST)
         converted.append(picture if picture.mode == "L" else picture.quantize(128))
     step = max(40, round(_FILM_SECONDS * 1000 / len(converted)))

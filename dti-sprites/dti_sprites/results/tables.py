@@ -3,7 +3,9 @@
 `cluster_by_path.csv` and `.json` hold, for every image, `image_id, path, cluster_id, distance`, then
 `dist_cluster_0 ... dist_cluster_{K-1}`, `matrix_<transformation>`, `known_label` where classes are known,
 and the source of the image (document, page, ...) where that is known. `path` is the image's name, unique in
-the set. Distances are written with as many digits as float32 has, so that reading them back gives the
+the set. With several layers, `layers` lists the sprite of each (null: it shows nothing). Of images that were
+assigned to a finished model, `fits` says whether they lie as near to their prototype as images did in
+training. Distances are written with as many digits as float32 has, so that reading them back gives the
 same numbers.
 """
 
@@ -37,6 +39,8 @@ class Assignments:
     matrices: dict[str, np.ndarray] = field(default_factory=dict)  # transformation -> (N, ...) of the winner
     sources: list[dict[str, Any]] | None = None  # document, page, crop, ... of each image
     known_labels: list[str | None] | None = None  # the class that a person gave, never seen by the training
+    layers: np.ndarray | None = None  # (N, L) the sprite of each layer, -1 for none, when there are several
+    fits: np.ndarray | None = None  # (N,) bool: as near to their prototype as images were in training
 
     def __len__(self) -> int:
         return len(self.names)
@@ -104,6 +108,9 @@ def _rows(assignments: Assignments) -> list[dict[str, Any]]:
     matrices = {
         name: np.round(_flat(values), MATRIX_DECIMALS) for name, values in assignments.matrices.items()
     }
+    layers = None
+    if assignments.layers is not None:
+        layers = [[k if k >= 0 else None for k in row] for row in assignments.layers.tolist()]
     rows = []
     for i, name in enumerate(assignments.names):
         row: dict[str, Any] = {
@@ -113,6 +120,10 @@ def _rows(assignments: Assignments) -> list[dict[str, Any]]:
             "distance": best[i],
         }
         row.update((f"dist_cluster_{k}", value) for k, value in enumerate(distances[i]))
+        if assignments.fits is not None:
+            row["fits"] = bool(assignments.fits[i])
+        if layers is not None:
+            row["layers"] = layers[i]
         row.update((f"matrix_{key}", values[i].tolist()) for key, values in matrices.items())
         if assignments.known_labels is not None:
             row["known_label"] = assignments.known_labels[i]
@@ -173,7 +184,7 @@ def read_assignments(folder: Path) -> Assignments:
     }
     known = {
         *_FIXED,
-        "known_label",
+        *("known_label", "layers", "fits"),
         *(column for column in columns if column.startswith(("dist_cluster_", "matrix_"))),
     }
     source_columns = [column for column in columns if column not in known]
@@ -189,6 +200,13 @@ def read_assignments(folder: Path) -> Assignments:
         known_labels=[row[position["known_label"]] or None for row in rows]
         if "known_label" in position
         else None,
+        layers=np.array(
+            [[-1 if k is None else k for k in json.loads(row[position["layers"]])] for row in rows],
+            dtype=np.int64,
+        )
+        if "layers" in position
+        else None,
+        fits=np.array([row[position["fits"]] == "True" for row in rows]) if "fits" in position else None,
     )
 
 

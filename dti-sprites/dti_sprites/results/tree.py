@@ -15,9 +15,10 @@ from PIL import Image
 
 from dti_sprites.config import RunConfig
 from dti_sprites.results import layout
+from dti_sprites.results.decompositions import reader
 from dti_sprites.results.files import UNDECODABLE, dump_json, staged
 from dti_sprites.results.images import ImageWriter, to_uint8
-from dti_sprites.results.inference import infer_batches
+from dti_sprites.results.members import suffix_of, write_members
 from dti_sprites.results.overview import render_overview
 from dti_sprites.results.provenance import environment
 from dti_sprites.results.report import ReportContent, render
@@ -38,7 +39,7 @@ _IDENTIFIER = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}")  # a UUID or another long 
 
 @dataclass
 class TrainingRecord:
-    """What the training leaves besides the model."""
+    """What the training leaves besides the model; all empty for images that a finished model is applied to."""
 
     curves: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # columns of train_metrics.tsv
     events: Sequence[Mapping[str, Any]] = ()
@@ -59,20 +60,23 @@ def export(
     training: TrainingRecord,
     progress: Callable[[int, int], None] | None = None,
     title: str | None = None,
+    limits: np.ndarray | None = None,
 ) -> tuple[Assignments, dict[str, Any]]:
     """Write the tree into `out` (replacing an earlier one as a whole); returns the table and the metrics.
 
-    `images` is the ImageSet that was trained on; `progress(done, total)` counts images; `title` heads the
-    report (default: the folder of the images).
+    `images` is the ImageSet that was trained on, or another one that the finished model is applied to: then
+    `limits` (K,) are the distances up to which an image counts as fitting. `progress(done, total)` counts
+    images; `title` heads the report (default: the folder of the images).
     """
     started = time.perf_counter()
     pictures = {
         name: to_uint8(values.float().cpu().numpy()) for name, values in model.prototype_images().items()
     }
-    suffix = "jpg" if config.results.image_format == "jpeg" else "png"
     with staged(out) as folder:
         with ImageWriter(folder) as writer:
-            assignments = _write_clusters(writer, model, images, config, suffix, progress)
+            assignments = write_members(writer, model, images, config, progress)
+            if limits is not None:
+                assignments.fits = within(assignments, limits)
             for name in {"prototypes", "masked_prototypes"} & pictures.keys():
                 pictures[name] = one_per_cluster(pictures[name], assignments.n_clusters)
             for name, stack in pictures.items():
@@ -84,6 +88,9 @@ def export(
                     target = layout.animation(k)
                     writer.submit(target, functools.partial(write_animation, folder / target, frames))
         metrics = run_metrics(assignments, training, images.labels)
+        metrics["n_prototypes"] = model.n_prototypes  # without the cluster of images that show none
+        if limits is not None:
+            metrics |= {"unfit": int((~assignments.fits).sum()), "limits": limits.tolist()}
         facts = environment(str(next(model.parameters()).device), config.training.seed)
         root = common_root(images.paths)
         _, channels, height, width = images.images.shape
@@ -93,9 +100,13 @@ def export(
         content = ReportContent(
             assignments=assignments,
             prototypes=pictures[shown],
+            masks=pictures.get("masks"),
+            backgrounds=pictures.get("backgrounds"),
+            decomposed=reader(folder, config.model.sprites.n_layers),
             picture=functools.partial(_open, folder, assignments, layout.raw),
             fitted=functools.partial(_open, folder, assignments, layout.transformed),
-            title=title or title_of(root),
+            title=title
+            or title_of(root, "DTI-Sprites" if config.model.kind == "sprites" else "DTI clustering"),
             metrics=metrics,
             config=config.to_dict(),
             environment=facts,
@@ -111,7 +122,7 @@ def export(
                 originals(images.names, images.paths, images.original_sizes, root), indent=None
             ),
             layout.ENVIRONMENT: dump_json({**facts, "skipped": images.skipped}),
-            layout.OVERVIEW: render_overview(assignments, shown, suffix),
+            layout.OVERVIEW: render_overview(assignments, shown, suffix_of(config)),
         }
         if config.results.report:
             texts[layout.REPORT] = render(content)
@@ -130,48 +141,18 @@ def one_per_cluster(pictures: np.ndarray, n_clusters: int) -> np.ndarray:
     return np.concatenate([pictures, np.zeros((missing, *pictures.shape[1:]), np.uint8)])
 
 
-def _write_clusters(
-    writer: ImageWriter,
-    model: Any,
-    images: Any,
-    config: RunConfig,
-    suffix: str,
-    progress: Callable[[int, int], None] | None,
-) -> Assignments:
-    parts = []
-    for batch in infer_batches(model, images, config.training.batch_size):
-        for offset, k in enumerate(batch.labels):
-            i = batch.start + offset
-            quality = config.results.jpeg_quality
-            writer.write(layout.raw(int(k), i, suffix), batch.images[offset], quality)
-            if config.results.transformed:
-                writer.write(layout.transformed(int(k), i, suffix), batch.reconstructions[offset], quality)
-        parts.append((batch.labels, batch.distances, batch.matrices))
-        if progress is not None:
-            progress(min(batch.start + len(batch.labels), len(images)), len(images))
-    return Assignments(
-        names=list(images.names),
-        labels=np.concatenate([labels for labels, _, _ in parts]),
-        distances=np.concatenate([distances for _, distances, _ in parts]),
-        matrices={name: np.concatenate([matrices[name] for _, _, matrices in parts]) for name in parts[0][2]},
-        sources=images.sources,
-        known_labels=known_labels(images),
-    )
-
-
-def title_of(root: Path | None) -> str:
-    """A heading from the folder of the images: the nearest name that tells something."""
+def title_of(root: Path | None, otherwise: str = "DTI clustering") -> str:
+    """A heading from the folder of the images: the nearest name that tells something, or `otherwise`."""
     for folder in (root, root.parent) if root is not None else ():
         if folder.name and folder.name.lower() not in _BARE_NAMES and not _IDENTIFIER.search(folder.name):
             return folder.name
-    return "DTI clustering"
+    return otherwise
 
 
-def known_labels(images: Any) -> list[str | None] | None:
-    """Name of the known class of each image of an ImageSet, None for those without."""
-    if images.labels is None:
-        return None
-    return [images.label_names[label] if label >= 0 else None for label in images.labels]
+def within(assignments: Assignments, limits: np.ndarray) -> np.ndarray:
+    """(N,) whether each image is as near to its prototype as `limits` (K,) say, give or take rounding."""
+    limit = limits[assignments.labels]
+    return assignments.best <= limit + 1e-3 * np.abs(limit) + 1e-6
 
 
 def _open(

@@ -45,7 +45,8 @@ def test_the_expected_presets_are_there():
     learned |= {"tetrominoes", "multi-dsprites", "clevr6", "clevr"}
     platform = {"kmeans", "learn-bg", "const-bg", "learn-fg", "newer"}
     expected = clustering | {f"sprites-{name}" for name in sprites} | {f"learned-{name}" for name in learned}
-    assert set(PRESETS) == expected | {f"platform-{name}" for name in platform} | {"digits", "crops"}
+    own = {"digits", "crops", "sprites-digits", "sprites-crops", "sprites-scenes"}
+    assert set(PRESETS) == expected | {f"platform-{name}" for name in platform} | own
 
 
 def test_published_values_by_hand():
