@@ -287,8 +287,7 @@ export class ResultView {
     for (const view of [this.view, this.besideView]) {
       if (!view) continue;
       for (const section of view.sections.values()) section.pictureKey = section.view === view ? section.pictureKey : null;
-      view.relayout();
-      view.refresh();
+      view.relayout(); // draws heads and tiles anew as well
     }
     this.drawBeside();
     this.rail.draw();

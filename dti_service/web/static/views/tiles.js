@@ -430,7 +430,11 @@ class SectionView {
     }
     this.prototype.setAttribute('aria-label', cluster.prototype === null ? t('prototype.none.of', { name }) : t('prototype.of', { name }));
     const list = view.arrangement.list(id);
-    const middle = median(list.map((row) => curation.distance(row)));
+    // Lists are replaced when they change, so a median holds for as long as its list and its prototype.
+    if (this.medianOf?.list !== list || this.medianOf.prototype !== cluster.prototype) {
+      this.medianOf = { list, prototype: cluster.prototype, value: median(list.map((row) => curation.distance(row))) };
+    }
+    const middle = this.medianOf.value;
     const count = view.arrangement.filtered && list.length !== cluster.members.length
       ? t('n.of', { n: list.length, total: cluster.members.length }) : t('n.images', { n: list.length });
     fill(this.facts, count, Number.isFinite(middle) && this.view.layout.mode === 'rows'
