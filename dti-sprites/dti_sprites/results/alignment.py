@@ -7,7 +7,7 @@ Coordinates are normalised, (x, y) in [-1, 1] with the pixels' outer edges at th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,8 +26,8 @@ MOVING = (
     *("affine", "position", "similarity", "rotation", "translation", "isotranslation"),
     *("projective", "tps"),
 )
-FIELD = 32  # the inverse is computed on a grid of this side and interpolated
-NEWTON_STEPS, LONGEST_STEP, PRECISION = 12, 0.5, 1e-4
+FIELD = 24  # the inverse is computed on a grid of this side and interpolated
+NEWTON_STEPS, LONGEST_STEP, PRECISION = 6, 0.5, 1e-3
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,31 @@ class Alignment:
                 return pixels if pixels.ndim == 3 else pixels[..., None]
         return np.moveaxis(images.images[i].numpy(), 0, -1)
 
-    def align(self, original: np.ndarray, matrices: Mapping[str, np.ndarray], layer: int = 1) -> np.ndarray:
-        """(h, w, C) uint8: `original` (H, W, C), warped back as its `matrices` say for `layer` (from 1)."""
-        half, centre = self._frame_in(original.shape[:2])
-        points = pixel_grid((FIELD, FIELD), corners=True, dtype=torch.float64).T  # (P, 2)
+    def fields(self, matrices: Mapping[str, np.ndarray], layers: Sequence[int]) -> Tensor:
+        """matrices (B, ...) by name, layers (B,) from 1 -> (B, P, 2) where points of the frame lie in what the
+        model saw, on a grid of FIELD² = P points from edge to edge.
+        """
+        count = len(layers)
+        points = pixel_grid((FIELD, FIELD), corners=True, dtype=torch.float64).T.expand(count, -1, -1)
         for kind, key in self.names:
-            values = matrices.get(key.format(layer=layer))
-            if values is not None:
-                size = self.frame if key.startswith("sprite") else self.size
-                points = invert(kind, torch.as_tensor(values, dtype=torch.float64), points, self._zoom(size))
+            rows = [matrices.get(key.format(layer=layer)) for layer in layers]
+            if any(row is None for row in rows):
+                continue  # not active when the run ended
+            values = np.stack([row[i] for i, row in enumerate(rows) if row is not None])
+            size = self.frame if key.startswith("sprite") else self.size
+            points = invert(kind, torch.as_tensor(values, dtype=torch.float64), points, self._zoom(size))
+        return points.contiguous()
+
+    def align(self, original: np.ndarray, points: Tensor) -> np.ndarray:
+        """original (H, W, C) uint8, its row (P, 2) of `fields` -> (h, w, C) uint8, the frame of the prototype."""
+        half, centre = self._frame_in(original.shape[:2])
         field = (points * half + centre).float().view(1, FIELD, FIELD, 2).permute(0, 3, 1, 2)
         height, width = self._target(half, original.shape[:2])
         # The field spans the frame from edge to edge, the pixels' centres lie half a pixel inside.
         at = pixel_grid((height, width), dtype=torch.float32).T.view(1, height, width, 2)
-        coords = functional.grid_sample(field, at, mode="bilinear", align_corners=True)
+        coords = functional.grid_sample(field, at, mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
         source = torch.from_numpy(np.moveaxis(original, -1, 0).astype(np.float32))[None]
-        warped = functional.grid_sample(
-            source, coords.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
-        )
+        warped = functional.grid_sample(source, coords, padding_mode="border", align_corners=False)
         return warped[0].round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
     def _zoom(self, size: tuple[int, int]) -> Tensor:
@@ -130,56 +137,48 @@ def alignment_of(config: RunConfig, size: tuple[int, int]) -> Alignment | None:
 
 
 def invert(kind: str, values: Tensor, points: Tensor, zoom: Tensor) -> Tensor:
-    """Where `points` (P, 2) of a prototype are drawn in the image, for one transformation.
+    """Where points (B, P, 2) of a prototype are drawn in the image, for one transformation.
 
-    values: its matrix (2, 3) or (3, 3), or the control points (g², 2) of a thin plate spline (any shape).
+    values (B, ...): its matrices (2, 3) or (3, 3), or the control points (g², 2) of a thin plate spline; `zoom`
+    (2,): from pixel-centre to corner coordinates, for those that use them.
     """
+    count = len(values)
     if kind == "tps":
-        return _invert_spline(values.reshape(-1, 2), points) / zoom
-    ones = torch.ones_like(points[:, :1])
+        return _invert_spline(values.reshape(count, -1, 2), points) / zoom
+    ones = torch.ones_like(points[..., :1])
     if kind == "projective":
-        matrix = values.reshape(3, 3)
-        found = torch.cat([points * zoom, ones], dim=1) @ _inverse(matrix).T
-        depth = found[:, 2:]
-        return found[:, :2] / torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth) / zoom
-    matrix = torch.cat([values.reshape(2, 3), torch.tensor([[0.0, 0.0, 1.0]], dtype=values.dtype)])
-    return (torch.cat([points, ones], dim=1) @ _inverse(matrix).T)[:, :2]
-
-
-def _inverse(matrix: Tensor) -> Tensor:
-    """The inverse, or of a matrix that has none the pseudo-inverse."""
-    try:
-        return torch.linalg.inv(matrix)
-    except torch.linalg.LinAlgError:
-        return torch.linalg.pinv(matrix)
+        matrix = torch.linalg.pinv(values.reshape(count, 3, 3))
+        found = torch.cat([points * zoom, ones], dim=2) @ matrix.mT
+        depth = found[..., 2:]
+        return found[..., :2] / torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth) / zoom
+    last = torch.tensor([0.0, 0.0, 1.0], dtype=values.dtype).expand(count, 1, 3)
+    matrix = torch.linalg.pinv(torch.cat([values.reshape(count, 2, 3), last], dim=1))
+    return (torch.cat([points, ones], dim=2) @ matrix.mT)[..., :2]
 
 
 def _invert_spline(moved: Tensor, points: Tensor) -> Tensor:
-    """u (P, 2) with spline(u) = points, by Newton's method from u = points; where it folds, the nearest found."""
-    control = control_points(round(len(moved) ** 0.5))
-    weights = tps_weights(control) @ (moved - control)  # (g² + 3, 2)
-    radial, linear = weights[:-3], weights[-2:]
+    """u (B, P, 2) with spline(u) = points, by Newton's method from u = points; where it folds, the nearest found."""
+    control = control_points(round(moved.shape[1] ** 0.5))
+    weights = tps_weights(control) @ (moved - control)  # (B, g² + 3, 2)
+    radial, linear = weights[:, :-3], weights[:, -2:]
     best, u = points.clone(), points.clone()
-    least = torch.full_like(points[:, 0], torch.inf)
+    least = torch.full_like(points[..., 0], torch.inf)
     for _ in range(NEWTON_STEPS):
-        away = u[:, None] - control[None]  # P, g², 2
-        residual = points - u - tps_rows(control, u) @ weights
-        length = residual.norm(dim=1)
+        rows = tps_rows(control, u.reshape(-1, 2)).view(*u.shape[:2], -1)
+        residual = points - u - rows @ weights
+        length = residual.norm(dim=2)
         better = length < least
-        best, least = torch.where(better[:, None], u, best), torch.where(better, length, least)
+        best, least = torch.where(better[..., None], u, best), torch.where(better, length, least)
         if float(least.max()) < PRECISION:
             break
         # The gradient of ½ r² log r² is (log r² + 1) times the vector.
+        away = u[:, :, None] - control
         slope = away.square().sum(-1).clamp_min(1e-12).log() + 1.0
-        (a, b), (c, d) = (
-            [(slope * away[..., j]) @ radial[:, i] + linear[j, i] + float(i == j) for j in range(2)]
-            for i in range(2)
-        )
+        gx, gy = ((slope * away[..., j]) @ radial + linear[:, None, j] for j in range(2))  # (B, P, 2) each
+        a, b, c, d = 1.0 + gx[..., 0], gy[..., 0], gx[..., 1], 1.0 + gy[..., 1]
         determinant = a * d - b * c
         determinant = torch.where(determinant.abs() < 1e-3, torch.full_like(determinant, 1e-3), determinant)
-        step = torch.stack(
-            [d * residual[:, 0] - b * residual[:, 1], a * residual[:, 1] - c * residual[:, 0]], 1
-        )
-        step = step / determinant[:, None]
-        u = u + step * (LONGEST_STEP / step.norm(dim=1, keepdim=True).clamp_min(LONGEST_STEP))
+        x, y = residual.unbind(2)
+        step = torch.stack([d * x - b * y, a * y - c * x], dim=2) / determinant[..., None]
+        u = u + step * (LONGEST_STEP / step.norm(dim=2, keepdim=True).clamp_min(LONGEST_STEP))
     return best

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from dti_sprites.config import RunConfig
 from dti_sprites.results import layout
@@ -39,8 +40,8 @@ def write_members(
     for batch in infer_batches(model, images, config.training.batch_size):
         for row in range(len(batch.labels)):
             _write_pictures(writer, batch, row, config)
-            if alignment is not None:
-                _write_aligned(writer, alignment, images, batch, row, config)
+        if alignment is not None:
+            _write_aligned(writer, alignment, images, batch, config)
         labels.append(batch.labels)
         distances.append(batch.distances)
         for name, values in batch.matrices.items():
@@ -85,25 +86,19 @@ def _write_pictures(writer: ImageWriter, batch: Batch, row: int, config: RunConf
 
 
 def _write_aligned(
-    writer: ImageWriter, alignment: Alignment, images: Any, batch: Batch, row: int, config: RunConfig
+    writer: ImageWriter, alignment: Alignment, images: Any, batch: Batch, config: RunConfig
 ) -> None:
-    k, i = int(batch.labels[row]), batch.start + row
-    layer = 1 if batch.decomposition is None else int(batch.decomposition.main[row]) + 1
-    suffix = "jpg" if max(images.original_sizes[i]) > LARGE else suffix_of(config)
-    name = layout.aligned(k, i, suffix)
-    matrices = {key: values[row] for key, values in batch.matrices.items()}
-    quality = config.results.jpeg_quality
-    job = functools.partial(_align, writer.root / name, alignment, images, i, matrices, layer, quality)
-    writer.submit(name, job)
+    count = len(batch.labels)
+    layers = [1] * count if batch.decomposition is None else (batch.decomposition.main + 1).tolist()
+    fields = alignment.fields(batch.matrices, layers)
+    for row, k in enumerate(map(int, batch.labels)):
+        i = batch.start + row
+        suffix = "jpg" if max(images.original_sizes[i]) > LARGE else suffix_of(config)
+        name, quality = layout.aligned(k, i, suffix), config.results.jpeg_quality
+        writer.submit(
+            name, functools.partial(_align, writer.root / name, alignment, images, i, fields[row], quality)
+        )
 
 
-def _align(
-    path: Path,
-    alignment: Alignment,
-    images: Any,
-    i: int,
-    matrices: Mapping[str, np.ndarray],
-    layer: int,
-    quality: int,
-) -> None:
-    write_image(path, alignment.align(alignment.original(images, i), matrices, layer), quality)
+def _align(path: Path, alignment: Alignment, images: Any, i: int, field: Tensor, quality: int) -> None:
+    write_image(path, alignment.align(alignment.original(images, i), field), quality)

@@ -58,7 +58,9 @@ def decompositions_section(
         name = assignments.names[i]
         figures = [_figure(picture(i), escape(name), name), _figure(fitted(i), "recomposed")]
         figures.append(_figure(found.background, "background"))
-        figures += [_figure(layer, _sprite(assignments, i, number)) for number, layer in enumerate(found.layers)]
+        figures += [
+            _figure(layer, _sprite(assignments, i, number)) for number, layer in enumerate(found.layers)
+        ]
         figures.append(_figure(found.semantic, "by sprite"))
         if len(found.layers) > 1:
             figures.append(_figure(found.instance, "by layer"))
