@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dti_service.demo_checks import check_sprites
+
 log = logging.getLogger(__name__)
 
 Check = Callable[[Mapping[str, Any]], list[tuple[str, str]]]
@@ -67,7 +69,7 @@ def check_discover(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 BUILT_IN = (
     ("dti_clustering", "DTI clustering", check_clustering),
-    ("dti_sprites", "DTI-Sprites", None),
+    ("dti_sprites", "DTI-Sprites", check_sprites),
     ("dti_discover", "DTI for the DISCOVER platform", check_discover),
     ("explore_experiment", "Explore an experiment", None),
     ("launch", "Launch and compare experiments", None),

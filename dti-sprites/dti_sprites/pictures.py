@@ -17,7 +17,11 @@ LIGHT = 0.6  # mean brightness from which something transparent is shown on slat
 
 
 def contact_sheet(
-    images: np.ndarray, captions: Sequence[str] = (), *, size: int = 64, columns: int = 12
+    images: np.ndarray | Sequence[np.ndarray],
+    captions: Sequence[str] = (),
+    *,
+    size: int = 64,
+    columns: int = 12,
 ) -> Image.Image:
     """Images in rows, each scaled to fit a square of `size` pixels, with a caption below if given.
 
@@ -73,11 +77,57 @@ def is_light(pixels: np.ndarray) -> bool:
 
 def prototypes_sheet(run: object, *, size: int = 96, columns: int = 10) -> Image.Image:
     """The prototypes of a finished run, largest cluster first, with their sizes."""
-    prototypes, labels = np.asarray(run.prototypes), np.asarray(run.labels)  # type: ignore[attr-defined]
-    sizes = np.bincount(labels, minlength=len(prototypes))
-    order = np.argsort(-sizes, kind="stable")
+    learned = run.prototype_images()  # type: ignore[attr-defined]
+    prototypes = learned.get("masked_prototypes", learned["prototypes"])
+    sizes = np.bincount(np.asarray(run.labels), minlength=len(prototypes))  # type: ignore[attr-defined]
+    # Images in which no sprite shows have a cluster, but no prototype.
+    order = np.argsort(-sizes[: len(prototypes)], kind="stable")
     captions = [f"{k}: {sizes[k]}" for k in order]
     return contact_sheet(prototypes[order], captions, size=size, columns=columns)
+
+
+def parts_sheets(run: object, *, size: int = 96) -> Iterator[tuple[str, Image.Image]]:
+    """A title and a picture for each of what sprites are made of: colours, masks, backgrounds. None without sprites."""
+    learned = run.prototype_images()  # type: ignore[attr-defined]
+    if "masks" not in learned:
+        return
+    sizes = np.bincount(np.asarray(run.labels), minlength=len(learned["masks"]))  # type: ignore[attr-defined]
+    order = np.argsort(-sizes[: len(learned["masks"])], kind="stable")
+    yield (
+        "colours",
+        contact_sheet(learned["prototypes"][order], [str(k) for k in order], size=size, columns=10),
+    )
+    yield "masks", contact_sheet(learned["masks"][order], [str(k) for k in order], size=size, columns=10)
+    if "backgrounds" in learned:
+        yield "backgrounds", contact_sheet(learned["backgrounds"], size=size, columns=10)
+
+
+def layers_sheet(run: object, *, images: int = 8, size: int = 80) -> Image.Image | None:
+    """Typical images of a run with sprites, one in a row: the image, recomposed, its background, its layers, and which
+    pixels belong to which sprite. None where the run kept no layers.
+    """
+    from dti_sprites.results.decompositions import read_decomposition
+    from dti_sprites.results.report_sprites import typical
+
+    out, config, assignments = run.out, run.config, run.assignments  # type: ignore[attr-defined]
+    order = np.argsort(-assignments.sizes, kind="stable")
+    tiles: list[np.ndarray] = []
+    captions: list[str] = []
+    for i in typical(assignments, order, images):
+        found = read_decomposition(out, config.model.sprites.n_layers, i)
+        if found is None:
+            return None
+        shown: list[tuple[str, np.ndarray]] = [
+            ("image", run.images([i])[0]),  # type: ignore[attr-defined]
+            ("recomposed", run.reconstructions([i])[0]),  # type: ignore[attr-defined]
+        ]
+        shown += [("background", np.asarray(found.background))] if found.background else []
+        shown += [(f"layer {n}", np.asarray(layer)) for n, layer in enumerate(found.layers, start=1)]
+        shown += [("by sprite", np.asarray(found.semantic))]
+        captions += [name for name, _ in shown]
+        tiles += [tile for _, tile in shown]
+        columns = len(shown)
+    return contact_sheet(tiles, captions, size=size, columns=columns) if tiles else None
 
 
 def members_sheets(run: object, *, clusters: int = 6, members: int = 14) -> Iterator[tuple[str, Image.Image]]:
