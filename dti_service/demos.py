@@ -71,6 +71,7 @@ BUILT_IN = (
     ("dti_clustering", "DTI clustering", check_clustering),
     ("dti_sprites", "DTI-Sprites", check_sprites),
     ("dti_discover", "DTI for the DISCOVER platform", check_discover),
+    ("assign_images", "Label new images", None),
     ("explore_experiment", "Explore an experiment", None),
     ("launch", "Launch and compare experiments", None),
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dti_service.run import Run
 
 REFRESH_S = 1.0
+SHOWN = ("", "prototypes", "masked_prototypes")  # the later, the better
 TILE = 72  # pixels of an image in the live view
 
 
@@ -33,6 +34,7 @@ class Display:
         self._bar = ""
         self._text = ""
         self._picture = ""
+        self._rank = 0
         self._shown_at = 0.0
         self._begun = time.monotonic()
 
@@ -48,7 +50,10 @@ class Display:
         self._refresh(final=step >= total)
 
     def images(self, name: str, images: np.ndarray) -> None:
-        if not self._live:
+        # Of several sets the one that tells most: sprites cut out, rather than masks or backgrounds.
+        rank = SHOWN.index(name) if name in SHOWN else 0
+        self._rank = max(self._rank, rank)
+        if not self._live or rank < self._rank:
             return
         from dti_sprites.pictures import contact_sheet
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dti_service import start_from
+from dti_service import finished, start_from
 from dti_service.dataset_paths import SAMPLE
 from dti_service.datasets.guard.addresses import AllowList, check_url
 from dti_service.datasets.guard.errors import GuardError
@@ -106,6 +106,10 @@ def check_request(request: SubmitRequest, service: Service) -> Checked:
         known = {problem["field"] for problem in problems}
         found = [_problem(f"parameters.{name}", reason) for name, reason in demo.check(values)]
         problems += [problem for problem in found if problem["field"] not in known]
+    for name, reason in finished.problems(
+        service.store, demo.name if demo is not None else "", values, trusted=request.trusted
+    ):
+        problems.append(_problem(f"parameters.{name}", reason))
     for name, reason in start_from.problems(service.store.root, values):
         problems.append(_problem(f"parameters.{name}", reason))
     dataset = parameters.get("dataset")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dti_service.datasets.prepare import Resolved
     from dti_service.live import Display, TrainingCallback
     from dti_service.ownership import OwnRecord
+    from dti_sprites import Run as Trained
     from dti_sprites import Start
     from dti_sprites.data import ImageSet
 
@@ -156,6 +157,14 @@ class Run:
         from dti_service.dataset_paths import resolve
 
         return resolve(dataset, self)
+
+    def finished(self, experiment: str) -> Trained:
+        """The finished run to apply, with its model on this run's device: an experiment's id, or the path of its
+        directory. Raises InvalidRequest (`dti_service.errors`) when there is none.
+        """
+        from dti_service.finished import open_finished
+
+        return open_finished(experiment, self.data_dir / "experiments", self.device)
 
     def curated_start(
         self, start_from: str | None, images: ImageSet, *, prototypes: str = "free", members: str = "free"

@@ -8,12 +8,16 @@ import logging
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dti_service.demos import Demo, find_demos
-from dti_service.errors import Conflict, NotFound, Unavailable
+from dti_service.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from dti_service.experiment import Experiment, timestamp, transition
+from dti_service.finished import NOTEBOOK as ASSIGN_NOTEBOOK
+from dti_service.finished import PARAMETER as FINISHED
+from dti_service.finished import check_finished
 from dti_service.ids import new_id
 from dti_service.index import Query
 from dti_service.locks import try_lock
@@ -21,7 +25,7 @@ from dti_service.monitor import monitor as monitor_view
 from dti_service.monitor import workers as workers_view
 from dti_service.naming import default_name
 from dti_service.recovery import recover
-from dti_service.requests import SubmitRequest, check_annotations, check_request, digest
+from dti_service.requests import LONGEST_NAME, SubmitRequest, check_annotations, check_request, digest
 from dti_service.retention import expired
 from dti_service.settings import Settings
 from dti_service.store import CHECKPOINT, SOURCE, Store
@@ -138,6 +142,22 @@ class Service:
         }
         repeats = None if "notebook" in given else id
         return self.submit(SubmitRequest(**values, trusted=trusted, repeats=repeats))
+
+    def assign(self, id: str, request: SubmitRequest) -> Experiment:
+        """Queue a run that labels the dataset of `request` with the model of a finished experiment.
+
+        The notebook of `request` does not matter. Raises as `submit`, ExperimentNotFound, and Conflict when the
+        experiment has not succeeded or left no model.
+        """
+        source = check_finished(self.store, id)
+        parameters = {**request.parameters, FINISHED: id}
+        if request.parameters.get(FINISHED, id) != id:
+            reason = "is the experiment of the address: leave it out"
+            raise InvalidRequest(
+                "The request cannot be used", [{"field": f"parameters.{FINISHED}", "reason": reason}]
+            )
+        name = request.name or f"{source.name}: new images"[:LONGEST_NAME]
+        return self.submit(replace(request, notebook=ASSIGN_NOTEBOOK, parameters=parameters, name=name))
 
     def get(self, id: str) -> dict[str, Any]:
         """The experiment as clients see it. Raises ExperimentNotFound."""

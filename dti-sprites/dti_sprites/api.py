@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
-from dti_sprites.config import RunConfig
+from dti_sprites.config import DataConfig, RunConfig
 from dti_sprites.data import ImageSet, check_enough, load_images
 from dti_sprites.data.imageset import encode_labels
 from dti_sprites.data.labels import read_labels
@@ -23,7 +23,9 @@ from dti_sprites.errors import DataError, TrainingStopped
 from dti_sprites.models import build_model
 from dti_sprites.results import layout
 from dti_sprites.results.archive import pack
-from dti_sprites.results.inference import infer_batches
+from dti_sprites.results.inference import Decomposition, infer_batches
+from dti_sprites.results.limits import training_limits, within
+from dti_sprites.results.members import layers_of
 from dti_sprites.results.recorder import Recorder
 from dti_sprites.results.reuse import check_reuse
 from dti_sprites.results.scores import score
@@ -167,10 +169,15 @@ class Assignment:
     distances: np.ndarray  # (N, K) float32, to the best fit of every prototype
     reconstructions: np.ndarray  # (N, H, W, C) uint8, the prototype of its cluster fitted to each image
     matrices: dict[str, np.ndarray]  # transformation -> (N, ...) parameters of that fit
+    fits: np.ndarray  # (N,) bool, False for images further from their prototype than any was in training
+    decomposition: Decomposition | None = None  # of a model with sprites: each image taken apart
+    layers: np.ndarray | None = None  # (N, L) int64, with several layers: the sprite of each, -1 for none
 
     def table(self) -> Assignments:
         """As a table like the one of a run (`cluster_by_path.csv`)."""
-        return Assignments(self.names, self.labels, self.distances, self.matrices)
+        return Assignments(
+            self.names, self.labels, self.distances, self.matrices, layers=self.layers, fits=self.fits
+        )
 
 
 class Run:
@@ -243,24 +250,87 @@ class Run:
         except FileNotFoundError:
             return self.assign(self._as_image_set(self.images(indices))).reconstructions
 
+    @cached_property
+    def limits(self) -> np.ndarray:
+        """(K,) how far from each prototype its images were in training, at most: beyond it, an image fits nowhere.
+
+        A prototype with too few images to say (fewer than 10) takes the largest distance of all images.
+        """
+        if "limits" in self.metrics:  # results of `assign_into`: those of the training count
+            return np.array(self.metrics["limits"], dtype=np.float64)
+        return training_limits(self.assignments)
+
     def assign(self, images: Any, batch_size: int | None = None) -> Assignment:
         """Assign new images (anything that `train` takes) to the prototypes of this run. Raises DataError."""
-        channels, size = self._shape
-        data = dataclasses.replace(
-            self.config.data, image_size=size, channels="grey" if channels == 1 else "rgb"
-        )
-        image_set = load_images(images, data)
+        image_set = self.load_new(images)
         batches = list(infer_batches(self.model, image_set, batch_size or self.config.training.batch_size))
+        parts = [batch.decomposition for batch in batches if batch.decomposition is not None]
+        labels = np.concatenate([batch.labels for batch in batches])
+        distances = np.concatenate([batch.distances for batch in batches])
         return Assignment(
             names=list(image_set.names),
-            labels=np.concatenate([batch.labels for batch in batches]),
-            distances=np.concatenate([batch.distances for batch in batches]),
+            labels=labels,
+            distances=distances,
             reconstructions=np.concatenate([batch.reconstructions for batch in batches]),
             matrices={
                 name: np.concatenate([batch.matrices[name] for batch in batches])
                 for name in batches[0].matrices
             },
+            fits=within(distances[np.arange(len(labels)), labels], self.limits[labels]),
+            decomposition=Decomposition.joined(parts) if parts else None,
+            layers=layers_of([part.choices for part in parts], self.model.n_prototypes),
         )
+
+    def assign_into(
+        self,
+        out: str | Path,
+        images: Any,
+        labels: Any = None,
+        callbacks: Sequence[Callback] = (),
+        title: str | None = None,
+    ) -> Run:
+        """Assign new images and write a result tree like that of a training into `out`; returns it as a run.
+
+        `images` as for `train`, or from `load_new`; `labels`: known classes, only to measure accuracy. `metrics`
+        has `unfit`, the number of images that fit nowhere; the table says which. Raises DataError.
+        """
+        image_set = self.load_new(images)
+        if labels is not None:
+            image_set = load_images(image_set, self.new_data, labels=labels)
+        out = Path(out)
+        progress = _phase("labelling images", callbacks)
+        assignments, metrics = export(
+            self.model, image_set, self.config, out, TrainingRecord(), progress, title, self.limits
+        )
+        return Run(out, self.config, assignments, metrics, self.model)
+
+    @property
+    def new_data(self) -> DataConfig:
+        """How new images are brought to the size and channels of the model."""
+        channels, size = self._shape
+        return dataclasses.replace(
+            self.config.data, image_size=size, channels="grey" if channels == 1 else "rgb"
+        )
+
+    def load_new(
+        self,
+        images: Any,
+        unreadable: Literal["error", "skip"] | None = None,
+        sources: Mapping[str, Mapping[str, Any]] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> ImageSet:
+        """New images as the model takes them.
+
+        unreadable: what to do about files that cannot be read (default: as in the run). sources: where images come
+        from (document, page ...), by their names; it goes through to the tables. Raises DataError.
+        """
+        data = self.new_data
+        if unreadable is not None:
+            data = dataclasses.replace(data, unreadable=unreadable)
+        found = load_images(images, data, progress=_phase("reading images", callbacks))
+        if not sources:
+            return found
+        return dataclasses.replace(found, sources=[dict(sources.get(name, {})) for name in found.names])
 
     def evaluate(self, labels: Any = None) -> dict[str, Any]:
         """{"accuracy", "nmi", "ari", "mean_class_accuracy", "n_labelled"} against known classes.

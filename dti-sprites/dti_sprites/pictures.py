@@ -130,6 +130,18 @@ def layers_sheet(run: object, *, images: int = 8, size: int = 80) -> Image.Image
     return contact_sheet(tiles, captions, size=size, columns=columns) if tiles else None
 
 
+def unfit_sheet(run: object, *, images: int = 48) -> Image.Image | None:
+    """Of images that were assigned to a finished model, those that fit nowhere, the furthest first;
+    None when all fit."""
+    assignments = run.assignments  # type: ignore[attr-defined]
+    if assignments.fits is None or assignments.fits.all():
+        return None
+    unfit = np.flatnonzero(~assignments.fits)
+    unfit = unfit[np.argsort(-assignments.best[unfit], kind="stable")][:images]
+    captions = [f"{assignments.best[i]:.4f}" for i in unfit]
+    return contact_sheet(run.images(unfit.tolist()), captions)  # type: ignore[attr-defined]
+
+
 def members_sheets(run: object, *, clusters: int = 6, members: int = 14) -> Iterator[tuple[str, Image.Image]]:
     """A title and a picture for each of the largest clusters: its best-fitting images, with their distances."""
     labels, distances = np.asarray(run.labels), np.asarray(run.distances)  # type: ignore[attr-defined]

@@ -87,6 +87,7 @@ class Base:
     list = Endpoint(calls.list_)
     cancel = Endpoint(calls.cancel)
     rerun = Endpoint(calls.rerun)
+    assign = Endpoint(calls.assign)
     update = Endpoint(calls.update)
     delete = Endpoint(calls.delete)
     log = Endpoint(calls.log)

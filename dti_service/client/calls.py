@@ -109,6 +109,26 @@ def rerun(id: str, **changes: Any) -> Call[View]:
     return Call("POST", experiment_path(id, "rerun"), _json, {"json": changes, "headers": key})
 
 
+def assign(
+    id: str,
+    dataset: str | None = None,
+    *,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    idempotency_key: str | None = None,
+    **options: Any,
+) -> Call[View]:
+    """Queue a run that labels new images with the model of a finished experiment; returns that new experiment.
+
+    The images are a `dataset`, as for `submit`, or `documents` that the server fetches. `options`: `name`, `device`,
+    `priority`, `notify_url`, `parameters` of the notebook `assign_images`. `Conflict` unless the experiment has
+    succeeded and left a model. Its results have the layout of any run; `fits` in the table tells which images the
+    model knows."""
+    listed = None if documents is None else [dict(document) for document in documents]
+    body = _given(dataset=dataset, documents=listed, **options)
+    key = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    return Call("POST", experiment_path(id, "assign"), _json, {"json": body, "headers": key})
+
+
 def update(
     id: str, *, name: str | None = None, tags: Sequence[str] | None = None, keep: bool | None = None
 ) -> Call[View]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,10 +10,19 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from dti_service.errors import BadRequest
+from dti_service.errors import BadRequest, InvalidRequest
 from dti_service.experiment import STATES, Experiment
 from dti_service.handlers.base import Handler
-from dti_service.handlers.fields import flag, integer, mapping, query_integer, read_object, text, texts
+from dti_service.handlers.fields import (
+    documents,
+    flag,
+    integer,
+    mapping,
+    query_integer,
+    read_object,
+    text,
+    texts,
+)
 from dti_service.service import SubmitRequest
 
 RESOURCE = "experiments"
@@ -26,6 +36,10 @@ RERUN_FIELDS = {
     "device": text(longest=64),
     "resume_from": text(longest=64),
     "time_limit_s": integer(1, 366 * 24 * 3600),
+}
+ASSIGN_FIELDS = {
+    **{name: reader for name, reader in RERUN_FIELDS.items() if name != "resume_from"},
+    "documents": documents(most=1000),
 }
 SUBMIT_FIELDS = {"notebook": text(longest=1024), **RERUN_FIELDS}
 PATCH_FIELDS = {"name": text(longest=200), "tags": texts(longest=64, most=32), "keep": flag}
@@ -130,9 +144,30 @@ class RerunHandler(Submitting):
         await self.created(await self.quick(self.service.rerun, id, changes, owner=self.username))
 
 
+class AssignHandler(Submitting):
+    """/dti/api/experiments/{id}/assign"""
+
+    @web.authenticated
+    @authorized("execute", resource=RESOURCE)
+    async def post(self, id: str) -> None:
+        self.query()
+        values = read_object(self.json_body(), ASSIGN_FIELDS)
+        listed = values.pop("documents", None)
+        if (listed is None) == ("dataset" not in values):
+            reason = "give either dataset or documents: the images to label"
+            raise InvalidRequest("The request is not valid", [{"field": "dataset", "reason": reason}])
+        if listed is not None:
+            values["dataset"] = json.dumps(listed)
+        request = SubmitRequest(
+            notebook="", **values, owner=self.username, idempotency_key=self.idempotency_key()
+        )
+        await self.created(await self.quick(self.service.assign, id, request))
+
+
 HANDLERS: list[tuple[str, type[Handler]]] = [
     (r"/dti/api/experiments", ExperimentsHandler),
     (r"/dti/api/experiments/([^/]+)", ExperimentHandler),
     (r"/dti/api/experiments/([^/]+)/cancel", CancelHandler),
     (r"/dti/api/experiments/([^/]+)/rerun", RerunHandler),
+    (r"/dti/api/experiments/([^/]+)/assign", AssignHandler),
 ]

@@ -70,6 +70,19 @@ def texts(*, longest: int, most: int, single: bool = False) -> Reader:
     return read
 
 
+def documents(*, most: int) -> Reader:
+    """A list of objects that name documents; what they may hold, the datasets' own reader says."""
+
+    def read(value: Any) -> list[dict[str, Any]]:
+        if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+            raise ValueError('must be a list of documents such as {"type": "zip", "src": "https://..."}')
+        if len(value) > most:
+            raise ValueError(f"may have at most {most} entries")
+        return value
+
+    return read
+
+
 def read_object(
     body: Mapping[str, Any], readers: Mapping[str, Reader], *, required: tuple[str, ...] = ()
 ) -> dict[str, Any]:

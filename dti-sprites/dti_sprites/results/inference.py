@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,15 @@ class Decomposition:
     background: np.ndarray | None  # (B, H, W, C) uint8
     instance: np.ndarray  # (B, H, W) int64: 0 background, l for layer l (from 1)
     semantic: np.ndarray  # (B, H, W) int64: 0 background, k + 1 for sprite k
+
+    @classmethod
+    def joined(cls, parts: Sequence[Decomposition]) -> Decomposition:
+        """Those of several batches as one."""
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            arrays = [getattr(part, field.name) for part in parts]
+            values[field.name] = None if arrays[0] is None else np.concatenate(arrays)
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dti_sprites.results import layout
 from dti_sprites.results.decompositions import reader
 from dti_sprites.results.files import UNDECODABLE, dump_json, staged
 from dti_sprites.results.images import ImageWriter, to_uint8
+from dti_sprites.results.limits import within
 from dti_sprites.results.members import suffix_of, write_members
 from dti_sprites.results.overview import render_overview
 from dti_sprites.results.provenance import environment
@@ -33,6 +34,8 @@ from dti_sprites.results.tables import (
 )
 from dti_sprites.results.weights import save_weights
 
+# Figures that say nothing where nothing was trained.
+_OF_TRAINING = {"training_loss", "iterations", "epochs", "duration_s", "images_per_s", "partial"}
 _BARE_NAMES = {"images", "image", "img", "input", "data", "train", "dataset", "datasets", "crops", "tmp"}
 _IDENTIFIER = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}")  # a UUID or another long number
 
@@ -76,7 +79,7 @@ def export(
         with ImageWriter(folder) as writer:
             assignments = write_members(writer, model, images, config, progress)
             if limits is not None:
-                assignments.fits = within(assignments, limits)
+                assignments.fits = within(assignments.best, limits[assignments.labels])
             for name in {"prototypes", "masked_prototypes"} & pictures.keys():
                 pictures[name] = one_per_cluster(pictures[name], assignments.n_clusters)
             for name, stack in pictures.items():
@@ -89,7 +92,8 @@ def export(
                     writer.submit(target, functools.partial(write_animation, folder / target, frames))
         metrics = run_metrics(assignments, training, images.labels)
         metrics["n_prototypes"] = model.n_prototypes  # without the cluster of images that show none
-        if limits is not None:
+        if assignments.fits is not None and limits is not None:
+            metrics = {name: value for name, value in metrics.items() if name not in _OF_TRAINING}
             metrics |= {"unfit": int((~assignments.fits).sum()), "limits": limits.tolist()}
         facts = environment(str(next(model.parameters()).device), config.training.seed)
         root = common_root(images.paths)
@@ -147,12 +151,6 @@ def title_of(root: Path | None, otherwise: str = "DTI clustering") -> str:
         if folder.name and folder.name.lower() not in _BARE_NAMES and not _IDENTIFIER.search(folder.name):
             return folder.name
     return otherwise
-
-
-def within(assignments: Assignments, limits: np.ndarray) -> np.ndarray:
-    """(N,) whether each image is as near to its prototype as `limits` (K,) say, give or take rounding."""
-    limit = limits[assignments.labels]
-    return assignments.best <= limit + 1e-3 * np.abs(limit) + 1e-6
 
 
 def _open(
