@@ -311,7 +311,7 @@ def read_reading(directory: Path, name: str) -> Reading:
         places={image.id: moved.get(image.id, str(image.label)) for image in images},
         notes={int(image): value for image, value in state.get("images", {}).items()},
         title=document.get("title", name),
-        author=document.get("author", ""),
+        author=document.get("author") or document.get("saved_by", ""),
         updated_at=document.get("updated_at", ""),
         note=document.get("note", ""),
     )

@@ -238,6 +238,28 @@ def test_split_with_a_proposal(open_result: Open, fresh: str, eyes: Any) -> None
     eyes.saved(page)
 
 
+def test_outliers_are_lifted_out(open_result: Open, fresh: str, eyes: Any, runs: Any) -> None:
+    path = runs.store.directory(runs.ids["digits"]) / "results" / "cluster_by_path.json"
+    members: dict[str, list[float]] = {}
+    for row in json.loads(path.read_text()).values():
+        members.setdefault(str(row["cluster_id"]), []).append(row["distance"])
+    expected = {}
+    for cluster, values in members.items():
+        low, high = np.quantile(values, [0.25, 0.75])
+        expected[cluster] = (
+            sum(value > high + 1.5 * (high - low) for value in values) if len(values) >= 8 else 0
+        )
+    cluster = max(expected, key=lambda key: expected[key])
+    assert expected[cluster] > 0
+    page = open_result(tail=f"/c/{cluster}")
+    page.locator(f'[data-cluster="{cluster}"] [data-act="menu"]').click()
+    page.get_by_role("menuitem", name="Choose the outliers").click()
+    assert page.locator(".selection-bar strong").inner_text() == f"{expected[cluster]} chosen"
+    page.keyboard.press("u")
+    assert eyes.clusters(page)["Unsorted"] == expected[cluster]
+    eyes.saved(page)
+
+
 def test_notes_tags_and_states(open_result: Open, fresh: str, eyes: Any, server: Any, runs: Any) -> None:
     page = open_result()
     tile(page, "0", 0).focus()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page
 
@@ -303,6 +304,56 @@ def test_others_like_this_one(open_result: Open) -> None:
     page.get_by_text("Choose the ticked ones").click()
     page.keyboard.press("Escape")
     assert page.locator(".selection-bar strong").inner_text() == "2 chosen"
+
+
+@pytest.fixture
+def scenes(runs: Any, server: Any) -> Iterator[str]:
+    """A run with sprites: two layers on a background."""
+    sprites = {
+        "n_layers": 2,
+        "n_backgrounds": 1,
+        "sprite_size": 12,
+        "layer_transformation_sequence": "position",
+    }
+    config = {
+        "data": {"image_size": 24},
+        "model": {
+            "kind": "sprites",
+            "n_prototypes": 3,
+            "transformation_sequence": "identity",
+            "encoder": "resnet20",
+            "sprites": sprites,
+        },
+        "training": {"epochs": 1, "batch_size": 16, "seed": 1, "device": "cpu", "threads": 1},
+        "results": {"report": False},
+    }
+    images = np.full((20, 24, 24, 3), 40, np.uint8)
+    for number, image in enumerate(images):
+        image[number % 12 : number % 12 + 8, 4:12] = (200, 60, 60)
+        image[12:20, number % 14 : number % 14 + 8] = (60, 200, 90)
+    experiment = runs.train("scenes", "Scenes", images, config, notebook="dti_sprites")
+    yield experiment
+    server.call("DELETE", f"experiments/{experiment}")
+
+
+def test_sprites_masks_and_layers(open_result: Open, scenes: str, eyes: Any) -> None:
+    page = open_result("scenes")
+    page.locator(".cluster .prototype").first.click()
+    page.locator(".learned figure").nth(3).wait_for()
+    shown = page.locator(".learned figcaption").all_inner_texts()
+    assert {"Prototype", "Prototype with its mask", "Mask", "Background"} <= set(shown)
+    page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="detached")
+    page.locator(".main-pane .tile").first.click()
+    page.locator("dialog.viewer[open] .pane img").first.wait_for()
+    page.get_by_role("radio", name="Layers").check(force=True)
+    page.locator('.pane[data-kind="layer"]').nth(1).wait_for()
+    assert page.locator('.pane[data-kind="background"]').count() == 1
+    pictures = "[...document.querySelectorAll('.stage .pane[data-kind=layer] img')]"
+    eyes.until(page, f"{pictures}.length === 2 && {pictures}.every(i => i.naturalWidth === 24)")
+    assert (
+        page.locator('.pane[data-kind="layer"] figcaption').first.inner_text().startswith("Layer 1: Cluster ")
+    )
 
 
 def test_texts_from_users_are_only_text(open_result: Open, runs: Any, server: Any) -> None:

@@ -133,6 +133,23 @@ export function fold(text) {
   return text.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();
 }
 
+/**
+ * The members of a cluster that lie far off: farther than the upper quartile by one and a half times the distance
+ * between the quartiles (Tukey, Exploratory Data Analysis, 1977). Fewer than eight images have no outliers.
+ */
+export function outliers(curation, id) {
+  const known = curation.members(id).filter((row) => Number.isFinite(curation.distance(row)));
+  if (known.length < 8) return [];
+  const values = known.map((row) => curation.distance(row)).sort((a, b) => a - b);
+  const quartile = (share) => {
+    const at = share * (values.length - 1);
+    const below = Math.floor(at);
+    return values[below] + (at - below) * ((values[below + 1] ?? values[below]) - values[below]);
+  };
+  const fence = quartile(0.75) + 1.5 * (quartile(0.75) - quartile(0.25));
+  return known.filter((row) => curation.distance(row) > fence);
+}
+
 /** A table of cluster by source: {sources, rows: [{id, counts, total}], totals}. */
 export function crossTable(curation, sourceOf) {
   const sources = new Map();

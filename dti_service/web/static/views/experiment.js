@@ -17,7 +17,7 @@ export function mount(element, context, { id, route }) {
   let place = route;
 
   const author = fetch(new URL('../api/me', api.base), { headers: api.headers(), credentials: 'same-origin' })
-    .then((answer) => (answer.ok ? answer.json() : {})).then((me) => me.identity?.display_name || me.identity?.name || '').catch(() => '');
+    .then((answer) => (answer.ok ? answer.json() : {})).then((me) => nameOf(me.identity ?? {})).catch(() => '');
 
   title(t('experiment'));
   fill(element, h('div.page.loading', { role: 'status' }, h('span.visually-hidden', null, t('loading')), h('div.skeleton.line'), h('div.skeleton.block'), h('div.skeleton.block')));
@@ -129,6 +129,11 @@ export function mount(element, context, { id, route }) {
       ends.dispose();
     },
   };
+}
+
+/** Who is reading. A server with a token and no accounts makes up a new "Anonymous ..." at each visit: that is nobody. */
+function nameOf({ display_name: shown = '', name = '' }) {
+  return /^Anonymous /.test(shown) ? '' : shown || name;
 }
 
 function placeOf({ path }) {

@@ -9,7 +9,7 @@ import { remembered } from '../lib/store.js';
 import { Arrangement } from '../logic/arrangement.js';
 import { STATES, UNSORTED } from '../logic/curation.js';
 import { sectionsWithin, tilesInRect } from '../logic/layout.js';
-import { CLUSTER_ORDERS, doubtfulQueue, facetsOf, IMAGE_ORDERS } from '../logic/order.js';
+import { CLUSTER_ORDERS, doubtfulQueue, facetsOf, IMAGE_ORDERS, outliers } from '../logic/order.js';
 import { Selection } from '../logic/selection.js';
 import { folderOf } from '../logic/table.js';
 import { Dock } from './dock.js';
@@ -518,6 +518,18 @@ export class ResultView {
     for (const id of ids) this.selection.add(this.arrangement.list(id));
   }
 
+  /** Choose what lies far off in a cluster; "U" then lifts it out. */
+  selectOutliers(id) {
+    const rows = outliers(this.curation, id);
+    if (!rows.length) {
+      this.ui.toast(this.ui.t('outliers.none'));
+      return;
+    }
+    this.selection.add(rows);
+    this.ui.announce(this.ui.t('outliers.found', { n: rows.length }));
+    this.view.reveal(rows[0]);
+  }
+
   invert() {
     const ids = new Set(this.selection.values().map((row) => this.curation.place[row]));
     if (!ids.size) {
@@ -716,6 +728,7 @@ export class ResultView {
       ui.menu(button, [
         { label: t(sections ? 'cluster.fold' : 'cluster.open'), icon: 'down', action: () => this.view.toggleOpen(id), hint: 'O' },
         { label: t('select.cluster'), icon: 'check', action: () => this.selection.add(this.arrangement.list(id)), hint: 'Ctrl+A' },
+        { label: t('select.outliers'), icon: 'flag', action: () => this.selectOutliers(id) },
         { label: t('link.copy'), icon: 'link', action: () => this.copyLink(id) },
         '-',
         { label: t('rename'), icon: 'pencil', action: () => this.view.rename(id), hint: 'E' },
