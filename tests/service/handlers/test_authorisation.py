@@ -34,6 +34,7 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
     (EXPERIMENT, "DELETE"): ("write", "experiments"),
     (EXPERIMENT + "/cancel", "POST"): ("execute", "experiments"),
     (EXPERIMENT + "/rerun", "POST"): ("execute", "experiments"),
+    (EXPERIMENT + "/assign", "POST"): ("execute", "experiments"),
     (EXPERIMENT + "/events", "GET"): ("read", "experiments"),
     **{
         (EXPERIMENT + route, verb): ("read", "artifacts")
