@@ -81,6 +81,9 @@ def build_parser(benchmark: str | None = None) -> argparse.ArgumentParser:
         "--images", metavar="DIR|NPZ", required=True, help="folder of images, or an .npz file"
     )
     assign.add_argument("--out", metavar="CSV", type=Path, help="write the table here instead of printing it")
+    assign.add_argument(
+        "--results", metavar="DIR", type=Path, help="write pictures, tables and report here, as train does"
+    )
     assign.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_json(assign)
     assign.set_defaults(command=_assign)
@@ -262,13 +265,23 @@ def _assign(options: argparse.Namespace) -> int:
     from dti_sprites.results.files import write_text
     from dti_sprites.results.tables import assignments_csv, assignments_json
 
-    table = load_run(options.run, device=options.device).assign(options.images).table()
+    run = load_run(options.run, device=options.device)
+    if options.results is not None:
+        if options.results.resolve() in (options.run.resolve(), run.out.resolve()):
+            raise DataError(f"--results: {options.results} holds the run itself: choose another folder")
+        table = run.assign_into(options.results, options.images).assignments
+        print(f"results: {options.results}", file=sys.stderr)
+    else:
+        table = run.assign(options.images).table()
+    unfit = 0 if table.fits is None else int((~table.fits).sum())
+    if unfit:
+        print(f"{unfit} of {len(table)} images fit nowhere: see the column fits", file=sys.stderr)
     if options.out is not None:
         write_text(options.out, assignments_csv(table))
         print(f"{len(table)} images: {options.out}", file=sys.stderr)
     if options.json:
         print(assignments_json(table), end="")
-    elif options.out is None:
+    elif options.out is None and options.results is None:
         print(assignments_csv(table), end="")
     return DONE
 
