@@ -4,55 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
-from PIL import Image
 
-from dti_service.demos import notebooks_dir
 from dti_service.store import Store
-from dti_sprites.data.samples import write_digits
 
-NOTEBOOK = notebooks_dir() / "dti_clustering.ipynb"
 QUICK = {"epochs": 2, "image_size": 12, "n_prototypes": 3}
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ninety handwritten digits with their labels."""
-    everything = write_digits(tmp_path_factory.mktemp("digits") / "all")
-    folder = tmp_path_factory.mktemp("some")
-    rows = list(csv.DictReader((everything / "labels.csv").open()))[:90]
-    for row in rows:
-        Image.open(everything / "images" / row["name"]).save(folder / row["name"])
-    with (folder / "labels.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ("name", "label"))
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder
-
-
-def papermill(tmp_path: Path, parameters: dict[str, object]) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """Run the notebook as a person does; returns the process and the data directory."""
-    options = [text for name, value in parameters.items() for text in ("-p", name, str(value))]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DTI_")}
-    environment |= {"OMP_NUM_THREADS": "1", "DTI_DATA_DIR": str(tmp_path / "data")}
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), *options]
-    result = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=280
-    )
-    return result, tmp_path / "data"
-
-
 @pytest.mark.slow
-def test_plain_papermill_leaves_an_experiment_that_the_service_lists(tmp_path: Path, digits: Path) -> None:
-    result, data = papermill(tmp_path, {"dataset": digits, **QUICK})
+def test_plain_papermill_leaves_an_experiment_that_the_service_lists(
+    tmp_path: Path, digits: Path, papermill: Callable[..., Any]
+) -> None:
+    result = papermill("dti_clustering", tmp_path, {"dataset": digits, **QUICK})
     assert result.returncode == 0, result.stderr
-    store = Store(data)
+    store = Store(tmp_path / "data")
     [experiment] = store.page().items
     assert (experiment.state, experiment.origin) == ("succeeded", "interactive")
     assert {"accuracy", "nmi", "kmeans_accuracy", "kmeans_nmi", "loss"} <= experiment.metrics.keys()
@@ -76,11 +46,13 @@ def test_plain_papermill_leaves_an_experiment_that_the_service_lists(tmp_path: P
 
 
 @pytest.mark.slow
-def test_bad_input_is_said_in_one_sentence_and_recorded(tmp_path: Path) -> None:
+def test_bad_input_is_said_in_one_sentence_and_recorded(
+    tmp_path: Path, papermill: Callable[..., Any]
+) -> None:
     (tmp_path / "empty").mkdir()
-    result, data = papermill(tmp_path, {"dataset": tmp_path / "empty", **QUICK})
+    result = papermill("dti_clustering", tmp_path, {"dataset": tmp_path / "empty", **QUICK})
     assert result.returncode != 0
-    [experiment] = Store(data).page().items
+    [experiment] = Store(tmp_path / "data").page().items
     assert experiment.state == "failed"
     assert experiment.error is not None
     assert experiment.error["kind"] == "bad_input"

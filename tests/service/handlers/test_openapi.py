@@ -145,6 +145,8 @@ async def test_real_answers_fit_the_document(
     check_answer("/dti/api/experiments", "post", await fetch("POST", "experiments", json={"notebook": 1}))
     check_answer(base, "patch", await fetch("PATCH", "experiments", id, json={"keep": True}))
     check_answer(base + "/rerun", "post", await fetch("POST", "experiments", id, "rerun", body=""))
+    images = {"dataset": "sample"}
+    check_answer(base + "/assign", "post", await fetch("POST", "experiments", id, "assign", json=images))
     check_answer(
         base + "/cancel", "post", await fetch("POST", "experiments", world["queued"].id, "cancel", body="")
     )
