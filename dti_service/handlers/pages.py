@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import html
 import re
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,6 +46,12 @@ def fill(template: str, values: dict[str, str]) -> str:
 
 
 def static_version(folder: Path = WEB / "static") -> str:
+    """`_static_version`, looked up at most once in two seconds: a first visit asks for some thirty files."""
+    return _static_version(folder, int(time.monotonic() / 2))
+
+
+@functools.lru_cache(4)
+def _static_version(folder: Path, moment: int) -> str:
     """A name for the present state of the page's files. It stands in their addresses, and in those of all modules
     that import each other by relative names, so that a browser may keep them without asking."""
     digest = hashlib.sha256()

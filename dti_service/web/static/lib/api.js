@@ -22,6 +22,19 @@ export class Api {
   constructor({ base, token = null }) {
     this.base = new URL(base, globalThis.location?.href).href;
     this.token = token;
+    this.early = new Map(); // path -> Promise of an answer that was asked for ahead, or of null
+  }
+
+  /**
+   * Ask for an experiment's record, and for its table when it has one, before anybody wants them: they are on their
+   * way while words and views are still being loaded. The first `fetch` of each takes the answer.
+   */
+  ahead(id, table) {
+    const record = this.fetch('GET', `experiments/${id}`);
+    const state = record.then((answer) => answer.clone().json());
+    const file = state.then((found) => (found.state === 'succeeded' ? this.fetch('GET', `experiments/${id}/artifacts/${table}`) : null));
+    this.early.set(`experiments/${id}`, record.catch(() => null));
+    this.early.set(`experiments/${id}/artifacts/${table}`, file.catch(() => null));
   }
 
   url(path, query = {}) {
@@ -41,6 +54,12 @@ export class Api {
   }
 
   async fetch(method, path, { query, body, headers = {}, signal, json } = {}) {
+    if (method === 'GET' && !query && this.early.has(path)) {
+      const answer = this.early.get(path);
+      this.early.delete(path);
+      const found = await answer;
+      if (found) return found;
+    }
     const options = { method, headers: this.headers(headers), signal, credentials: 'same-origin' };
     if (json !== undefined) {
       options.body = JSON.stringify(json);
