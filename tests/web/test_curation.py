@@ -238,6 +238,29 @@ def test_split_with_a_proposal(open_result: Open, fresh: str, eyes: Any) -> None
     eyes.saved(page)
 
 
+def test_dialogs_close_by_key_and_confirm_only_a_choice(open_result: Open, fresh: str, eyes: Any) -> None:
+    """In the old viewer the button to confirm threw an error without a target, and Escape closed nothing."""
+    page = open_result()
+    before = eyes.clusters(page)
+    tile(page, "0", 0).focus()
+    page.keyboard.press("s")
+    split = page.locator(".dialog-foot").get_by_role("button", name="Split")
+    second = page.locator(".split-box").nth(1).locator(".split-image")
+    second.first.wait_for()
+    while second.count():
+        second.first.click()
+    assert split.is_disabled()
+    for key in ("Escape", "g", "Escape"):
+        page.keyboard.press(key)
+        page.locator("dialog[open]").wait_for(state="visible" if key == "g" else "detached")
+        if key == "g":
+            assert page.locator("dialog[open]").get_attribute("aria-labelledby")
+            assert page.evaluate(
+                "() => document.querySelector('dialog[open]').contains(document.activeElement)"
+            )
+    assert eyes.clusters(page) == before
+
+
 def test_outliers_are_lifted_out(open_result: Open, fresh: str, eyes: Any, runs: Any) -> None:
     path = runs.store.directory(runs.ids["digits"]) / "results" / "cluster_by_path.json"
     members: dict[str, list[float]] = {}
