@@ -74,7 +74,10 @@ class Alignment:
         return points.contiguous()
 
     def align(self, original: np.ndarray, points: Tensor) -> np.ndarray:
-        """original (H, W, C) uint8, its row (P, 2) of `fields` -> (h, w, C) uint8, the frame of the prototype."""
+        """original (H, W, C) uint8, its row (P, 2) of `fields` -> (h, w, C) uint8, the frame of the prototype.
+
+        Beyond the image there is what most of its border is.
+        """
         half, centre = self._frame_in(original.shape[:2])
         field = (points * half + centre).float().view(1, FIELD, FIELD, 2).permute(0, 3, 1, 2)
         height, width = self._target(half, original.shape[:2])
@@ -82,7 +85,9 @@ class Alignment:
         at = pixel_grid((height, width), dtype=torch.float32).T.view(1, height, width, 2)
         coords = functional.grid_sample(field, at, mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
         source = torch.from_numpy(np.moveaxis(original, -1, 0).astype(np.float32))[None]
-        warped = functional.grid_sample(source, coords, padding_mode="border", align_corners=False)
+        edges = [source[..., 0, :], source[..., -1, :], source[..., :, 0], source[..., :, -1]]
+        beyond = torch.cat(edges, dim=2).median(dim=2).values[..., None, None]
+        warped = functional.grid_sample(source - beyond, coords, align_corners=False) + beyond
         return warped[0].round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
     def _zoom(self, size: tuple[int, int]) -> Tensor:

@@ -91,7 +91,9 @@ def export(
                     target = layout.animation(k)
                     writer.submit(target, functools.partial(write_animation, folder / target, frames))
         metrics = run_metrics(assignments, training, images.labels)
-        metrics["n_prototypes"] = model.n_prototypes  # without the cluster of images that show none
+        # Without the cluster of images that show none.
+        metrics["n_prototypes"] = model.n_prototypes
+        metrics["used_clusters"] = int((assignments.sizes[: model.n_prototypes] > 0).sum())
         if assignments.fits is not None and limits is not None:
             metrics = {name: value for name, value in metrics.items() if name not in _OF_TRAINING}
             metrics |= {"unfit": int((~assignments.fits).sum()), "limits": limits.tolist()}
