@@ -26,22 +26,23 @@ export function preferredLanguage(chosen, languages = globalThis.navigator?.lang
 export function createI18n(language, words, locales = globalThis.navigator?.languages ?? []) {
   // Numbers and dates as in the reader's own country where it is known: 3 Mar or Mar 3.
   const locale = locales.find((tag) => tag.startsWith(`${language}-`)) ?? { en: 'en-GB' }[language] ?? language;
-  const plural = new Intl.PluralRules(language);
-  const integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
-  const formats = new Map();
+  // Formats take long to make (the first ones a hundred milliseconds): each is made when first needed, and kept.
+  const made = new Map();
+  const kept = (name, make) => {
+    if (!made.has(name)) made.set(name, make());
+    return made.get(name);
+  };
+  const numbers = (name, options) => kept(name, () => new Intl.NumberFormat(locale, options));
 
   function number(value, digits = 3) {
     if (value === null || value === undefined || !Number.isFinite(value)) return '–';
-    if (Number.isInteger(value)) return integer.format(value);
-    if (!formats.has(digits)) {
-      formats.set(digits, new Intl.NumberFormat(locale, { maximumSignificantDigits: digits }));
-    }
-    return formats.get(digits).format(value);
+    if (Number.isInteger(value)) return numbers('integer', { maximumFractionDigits: 0 }).format(value);
+    return numbers(`digits ${digits}`, { maximumSignificantDigits: digits }).format(value);
   }
 
   function t(key, params = {}) {
     let entry = words[key] ?? key;
-    if (typeof entry === 'object') entry = entry[plural.select(params.n ?? 0)] ?? entry.other;
+    if (typeof entry === 'object') entry = entry[kept('plural', () => new Intl.PluralRules(language)).select(params.n ?? 0)] ?? entry.other;
     return entry.replace(/\{(\w+)\}/g, (whole, name) => {
       const value = params[name];
       if (value === undefined) return whole;
@@ -53,7 +54,7 @@ export function createI18n(language, words, locales = globalThis.navigator?.lang
   function distance(value) {
     if (!Number.isFinite(value)) return '–';
     const digits = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : value >= 0.001 ? 3 : 5;
-    return value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    return numbers(`fraction ${digits}`, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
   }
 
   function duration(seconds) {
@@ -67,14 +68,14 @@ export function createI18n(language, words, locales = globalThis.navigator?.lang
     return t('time.s', { seconds: rest });
   }
 
-  const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', year: 'numeric' });
-  const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
+  const day = () => kept('day', () => new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', year: 'numeric' }));
+  const clock = () => kept('clock', () => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' }));
   const parse = (value) => {
     const date = value instanceof Date ? value : new Date(value ?? NaN);
     return Number.isNaN(date.getTime()) ? null : date;
   };
-  const date = (value) => (parse(value) ? day.format(parse(value)) : '–');
-  const time = (value) => (parse(value) ? clock.format(parse(value)) : '–');
+  const date = (value) => (parse(value) ? day().format(parse(value)) : '–');
+  const time = (value) => (parse(value) ? clock().format(parse(value)) : '–');
 
   function bytes(value) {
     if (!Number.isFinite(value)) return '–';
@@ -84,11 +85,11 @@ export function createI18n(language, words, locales = globalThis.navigator?.lang
     return `${number(size, size < 10 ? 2 : 3)} ${units[unit]}`;
   }
 
-  const collator = new Intl.Collator(locale, { numeric: true, sensitivity: 'base' });
+  const collator = () => kept('collator', () => new Intl.Collator(locale, { numeric: true, sensitivity: 'base' }));
   return {
     language, t, number, distance, duration, date, time, bytes,
-    percent: (share) => (Number.isFinite(share) ? share : 0).toLocaleString(locale, { style: 'percent' }),
+    percent: (share) => numbers('percent', { style: 'percent' }).format(Number.isFinite(share) ? share : 0),
     dateTime: (value) => (parse(value) ? `${date(value)}, ${time(value)}` : '–'),
-    compare: (a, b) => collator.compare(a, b),
+    compare: (a, b) => collator().compare(a, b),
   };
 }

@@ -70,12 +70,14 @@ export class ResultView {
     const idle = globalThis.requestIdleCallback ?? ((fn) => setTimeout(fn, 200));
     idle(() => Object.values(later).forEach((load) => load().catch(() => {})));
     let row = 0;
-    const read = () => {
-      const end = Math.min(this.result.n, row + 400);
-      for (; row < end; row += 1) this.result.distances(row);
+    const read = (deadline) => {
+      do {
+        const end = Math.min(this.result.n, row + 40);
+        for (; row < end; row += 1) this.result.distances(row);
+      } while (row < this.result.n && deadline?.timeRemaining?.() > 4); // never at the cost of a frame
       if (row < this.result.n && !this.gone) idle(read);
     };
-    idle(read);
+    setTimeout(() => idle(read), 600);
   }
 
   get curation() { return this.session.curation; }
