@@ -160,7 +160,9 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 class FileHandler(Handler):
     """Base of handlers that answer with the content of a file."""
 
-    caching = "no-cache"  # ask each time whether it is still the version; a subclass knows better where it is final
+    caching = (
+        "no-cache"  # ask each time whether it is still the version; a subclass knows better where it is final
+    )
     _unsatisfied: int | None = None  # the size of a file whose asked-for part lies behind its end
 
     async def send_file(self, path: Path, *, filename: str | None = None, policy: str = SANDBOX) -> None:
