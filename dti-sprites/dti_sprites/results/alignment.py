@@ -26,7 +26,7 @@ MOVING = (
     *("affine", "position", "similarity", "rotation", "translation", "isotranslation"),
     *("projective", "tps"),
 )
-FIELD = 24  # the inverse is computed on a grid of this side and interpolated
+FIELD = 16  # the inverse is computed on a grid of this side and interpolated
 NEWTON_STEPS, LONGEST_STEP, PRECISION = 6, 0.5, 1e-3
 
 

@@ -18,7 +18,7 @@ from dti_sprites.results.images import ImageWriter, write_image
 from dti_sprites.results.inference import Batch, infer_batches
 from dti_sprites.results.tables import Assignments
 
-LARGE = 256  # pixels: from here on an aligned image is a JPEG, a tenth of the PNG
+LARGE = 128  # pixels: from here on an aligned image is a JPEG, a tenth of the PNG
 
 
 def suffix_of(config: RunConfig) -> str:

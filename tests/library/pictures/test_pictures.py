@@ -7,7 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dti_sprites.pictures import CAPTION, MARGIN, contact_sheet, members_sheets, prototypes_sheet, to_picture
+from dti_sprites.pictures import (
+    CAPTION,
+    MARGIN,
+    PAPER,
+    SLATE,
+    contact_sheet,
+    members_sheets,
+    prototypes_sheet,
+    to_picture,
+)
 
 
 def centre(sheet, index: int, size: int, columns: int, caption: int = 0) -> tuple[int, int, int]:
@@ -49,9 +58,23 @@ def test_transparent_pixels_show_the_paper() -> None:
 
 def test_prototypes_come_largest_cluster_first() -> None:
     prototypes = np.stack([np.full((4, 4, 1), value) for value in (0.0, 0.5, 1.0)])
-    run = SimpleNamespace(prototypes=prototypes, labels=np.array([2, 2, 1]))
+    learned = {"prototypes": prototypes}
+    run = SimpleNamespace(prototype_images=lambda: learned, labels=np.array([2, 2, 1]))
     sheet = prototypes_sheet(run, size=20)
     assert [centre(sheet, i, 20, 3, CAPTION)[0] for i in range(3)] == [255, 128, 0]
+    # Sprites are shown cut out; the images in which none shows (label 3) have no picture.
+    learned["masked_prototypes"] = np.concatenate([prototypes.repeat(3, 3), prototypes * 0 + 1], axis=3)
+    run.labels = np.array([2, 2, 1, 3, 3, 3])
+    assert [centre(prototypes_sheet(run, size=20), i, 20, 3, CAPTION)[0] for i in range(3)] == [255, 128, 0]
+
+
+def test_what_is_light_is_shown_on_slate() -> None:
+    pixels = np.full((4, 4, 4), 255, np.uint8)
+    pixels[:2, :, 3] = 0
+    assert to_picture(pixels).getpixel((1, 0)) == SLATE
+    assert to_picture(pixels).getpixel((1, 3)) == (255, 255, 255)
+    pixels[..., :3] = 40
+    assert to_picture(pixels).getpixel((1, 0)) == PAPER
 
 
 def test_members_come_from_the_largest_clusters_best_first() -> None:
