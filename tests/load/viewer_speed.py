@@ -194,6 +194,7 @@ def first_paint(browser: Browser, make: Any, address: str) -> BrowserContext:
         f"{statistics.median(one for one, _ in times):.2f}, "
         f"{VISIBLE} pictures {statistics.median(many for _, many in times):.2f} (median of 5)",
     )
+    row("its main thread until then, processor time (s)", f"{processor_time(make(), address):.2f}")
     cold.page.wait_for_timeout(1500)
     row(
         "thumbnails (bytes)",
