@@ -15,7 +15,7 @@ from dti_service.client import calls
 from dti_service.client.base import Base, Outcome
 from dti_service.client.calls import FINISHED, Call, View
 from dti_service.client.streams import Download, EventStream
-from dti_service.client.uploads import form_of
+from dti_service.client.uploads import AsyncForm, form_of
 
 R = TypeVar("R")
 
@@ -56,7 +56,7 @@ class AsyncClient(Base):
 
     async def upload(self, paths: str | Path | Iterable[str | Path], *, name: str | None = None) -> View:
         """Send images, archives, PDFs or whole folders as one dataset; returns it. Its `id` goes into `submit`."""
-        return await self._call(calls.upload(form_of(paths, name)))
+        return await self._call(calls.upload(AsyncForm(form_of(paths, name))))
 
     async def iterate(self, **query: Any) -> AsyncIterator[View]:
         """All experiments of a `list` query, page after page."""

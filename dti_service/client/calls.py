@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from dti_service.client.uploads import Form
+from dti_service.client.uploads import AsyncForm, Form
 
 R = TypeVar("R")
 View = dict[str, Any]
@@ -202,7 +202,7 @@ def delete_dataset(id: str) -> Call[None]:
     return Call("DELETE", f"{API}/datasets/{quote(id, safe='')}", _nothing)
 
 
-def upload(form: Form) -> Call[View]:
+def upload(form: Form | AsyncForm) -> Call[View]:
     return Call(
         "POST", f"{API}/datasets", _json, {"content": form, "headers": form.headers}, repeatable=False
     )

@@ -49,8 +49,19 @@ class Form:
             yield b"\r\n"
         yield self._tail
 
+
+class AsyncForm:
+    """A form for an event loop: httpx takes what can be iterated in both ways for the other kind."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self.form.headers
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self:
+        for chunk in self.form:
             yield chunk
 
 

@@ -293,3 +293,13 @@ def test_uploads_from_an_event_loop(live_server: Any, tmp_path: Path) -> None:
             assert dataset["state"] == "ready"
 
     asyncio.run(run())
+
+
+def test_a_model_that_is_not_there_is_not_applied(live_server: Any) -> None:
+    with Client(live_server.url, live_server.token) as client:
+        with pytest.raises(NotFound):
+            client.assign("019aaf2e-4b1f-7c3a-9f00-3b6f1c2d4e5f", "sample")
+        waiting = client.submit("dti_sprites", {"epochs": 1})
+        client.cancel(waiting["id"])
+        with pytest.raises(Conflict, match="only a finished model"):
+            client.assign(waiting["id"], documents=[{"type": "zip", "src": "https://example.org/a.zip"}])
