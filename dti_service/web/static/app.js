@@ -13,6 +13,7 @@ const VIEWS = {
   experiments: () => import('./views/experiments.js'),
   new: () => import('./views/start.js'),
   e: () => import('./views/experiment.js'),
+  compare: () => import('./views/comparison.js'),
 };
 
 const root = document.body;
@@ -104,7 +105,7 @@ async function start() {
 
   async function show(route) {
     const [first, id] = route.path;
-    const name = first === 'e' && id ? `e/${id}` : first === 'new' ? 'new' : 'experiments';
+    const name = first === 'e' && id ? `e/${id}` : first === 'new' || first === 'compare' ? first : 'experiments';
     for (const { match, element } of links) {
       if (match === name) element.setAttribute('aria-current', 'page');
       else element.removeAttribute('aria-current');

@@ -47,7 +47,8 @@ export async function aboutPanel(element, view) {
       view.lab && link(`${view.lab}/${source.id}/notebook.ipynb`, t('link.lab'), 'open', { target: '_blank', rel: 'noopener' }),
       link(source.link('report.html'), t('link.report'), 'file', { target: '_blank', rel: 'noopener' }), link(source.link('notebook.html'), t('link.notebook'), 'file', { target: '_blank', rel: 'noopener' }),
       link(source.link('notebook'), t('link.notebook.file'), 'download', { download: '' }), link(source.link('log'), t('link.log'), 'rows', { target: '_blank', rel: 'noopener' }),
-      h('a.about-link', { href: `#/new?from=${encodeURIComponent(source.id)}` }, icon('rotate', 16), t('rerun.changes')))),
+      h('a.about-link', { href: `#/new?from=${encodeURIComponent(source.id)}` }, icon('rotate', 16), t('rerun.changes')),
+      h('a.about-link', { href: `#/compare?a=${encodeURIComponent(source.id)}` }, icon('compare', 16), t('versus.title')))),
     h('section', null, h('h3', null, t('about.sources')), ui.button(t('cross.open'), { iconName: 'grid', onclick: () => crossDialog(view) })),
     h('section', null, h('h3', null, t('about.run')), factList([
       [t('about.id'), h('code', null, source.id)], [t('about.owner'), record.owner], [t('about.notebook'), record.notebook], [t('about.dataset'), record.dataset],
