@@ -429,3 +429,22 @@ def test_filters_by_what_else_the_table_says(modules: Modules) -> None:
     assert found["years"] == [[1492, 1495], None]
     assert found["cluster"] == [1]
     assert found["none"] is None
+
+
+def test_two_groupings_are_compared(modules: Modules) -> None:
+    """Names of clusters say nothing; which images they share does."""
+    found = modules(
+        """const { compareGroupings } = await load('logic/matching');
+        const grouping = (labels, k) => ({ clusters: Array.from({ length: k }, (_, at) => ({ id: String(at), name: String(at) })),
+          place: new Map(labels.map((label, at) => [`i${at}`, label])) });
+        const a = grouping([0, 0, 0, 1, 1, 1, 2, 2], 3);
+        const b = grouping([1, 1, 0, 0, 0, 0, 2], 3);
+        const c = compareGroupings(a, b);
+        const same = compareGroupings(a, grouping([2, 2, 2, 0, 0, 0, 1, 1], 3));
+        return { match: c.match, kept: c.kept, onlyA: c.onlyA, moves: c.moves, same: [same.match, same.agree, same.ari] };"""
+    )
+    assert found["match"] == [1, 0, 2]
+    assert found["kept"] == 6
+    assert found["onlyA"] == ["i7"]
+    assert found["moves"] == [{"a": 0, "b": 0, "names": ["i2"]}]
+    assert found["same"] == [[2, 0, 1], 1, 1]
