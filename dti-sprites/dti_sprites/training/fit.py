@@ -249,6 +249,7 @@ class Trainer:
             if interrupt.requested or any(callback.should_stop() for callback in self.callbacks):
                 self.stopping = True
                 return
+        self.read()
         self.record.end_epoch()
         self.epoch += 1
         if self.training.checkpoint_every_s == 0:
