@@ -106,6 +106,10 @@ class DTIServiceApp(ExtensionApp):
     max_attempts = WholeNumber(
         min=1, help="How often a run is started again after a crash. Default: DTI_MAX_ATTEMPTS, else 3."
     ).tag(config=True)
+    warm_kernels = Flag(
+        help="Keep a kernel with PyTorch and the library loaded ready, so that the next run begins at once; costs about"
+        " 0.8 GB of memory, and is given up while memory is short. Default: DTI_WARM_KERNELS, else false."
+    ).tag(config=True)
     notify_secret = Text(
         help="Secret with which callbacks are signed (header X-DTI-Signature); empty: not signed."
         " Default: DTI_NOTIFY_SECRET."
@@ -170,6 +174,7 @@ class DTIServiceApp(ExtensionApp):
             max_attempts=self.max_attempts,
             notify_secret=self.notify_secret or None,
             profile=self.profile,
+            warm_kernels=self.warm_kernels,
             discover_open=self.discover_open,
         )
 

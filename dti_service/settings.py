@@ -31,6 +31,7 @@ class Settings:
     max_upload_mb: int = 2048
     retention_days: float = 0.0  # 0: finished experiments are never removed by themselves
     max_attempts: int = 3  # how often a run is started again after a crash
+    warm_kernels: bool = False  # keep a kernel with the libraries loaded ready for the next run
     notify_secret: str | None = None  # callbacks are signed with it
     discover_open: bool = False  # /clustering/*, /datasets/* and /test need no token
     profile: str = "development"  # or "production": dangerous combinations are refused at start
@@ -151,6 +152,7 @@ _READERS: dict[str, Any] = {
     "max_upload_mb": _count,
     "retention_days": _number,
     "max_attempts": _count,
+    "warm_kernels": _flag,
     "notify_secret": str,
     "discover_open": _flag,
     "profile": _profile,

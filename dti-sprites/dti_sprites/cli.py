@@ -143,7 +143,14 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def available_benchmarks() -> list[str]:
-    return [name for name in BENCHMARKS if importlib.util.find_spec(f"dti_sprites.bench.{name}")]
+    return [name for name in BENCHMARKS if _is_complete(name)]
+
+
+def _is_complete(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(_benchmark_module(name)) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _benchmark_module(name: str) -> str:

@@ -11,6 +11,7 @@ from types import FrameType
 
 from dti_service.dispatch.local import POLL_S, Slots
 from dti_service.errors import Conflict, NotFound
+from dti_service.execution.warm import WarmPool
 from dti_service.experiment import Experiment
 from dti_service.service import Service
 from dti_service.settings import Settings
@@ -61,7 +62,8 @@ def run_experiment(
 def run_worker(settings: Settings, *, burst: bool = False) -> None:
     """Serve the queue until SIGINT or SIGTERM, or with `burst` until it is empty; runs going on are queued again."""
     service = Service(settings)
-    slots = Slots(settings, service.store)
+    pool = WarmPool(settings) if settings.warm_kernels else None
+    slots = Slots(settings, service.store, pool=pool)
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -81,6 +83,8 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
                 stop.wait(POLL_S)
         finally:
             slots.stop()
+            if pool is not None:
+                pool.close()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dti_service.dispatch.slots import Slot, find_slots
 from dti_service.errors import NotFound
 from dti_service.execution.attempt import NOT_CLAIMED
 from dti_service.execution.supervisor import spawn
+from dti_service.execution.warm import WarmPool
 from dti_service.recovery import Rounds
 from dti_service.settings import Settings
 from dti_service.store import Store
@@ -26,6 +27,7 @@ POLL_S = 0.25
 RECOVERY_S = 5.0
 STOP_S = 30.0
 LONGEST_PAUSE_S = 60.0
+WARM_PAUSE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,20 @@ class Pause:
 class Slots:
     """The devices of this machine and what this process runs on them. Not thread-safe: one thread uses it.
 
-    `only` restricts it to one experiment; everything else is left to other processes.
+    `only` restricts it to one experiment; everything else is left to other processes. `pool` starts the supervisors,
+    with a kernel that stands ready if it keeps one; whoever made it closes it.
     """
 
-    def __init__(self, settings: Settings, store: Store, *, only: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, *, only: str | None = None, pool: WarmPool | None = None
+    ) -> None:
         self.settings = settings
         self.store = store
         self.only = only
         self.slots = find_slots(settings, store)
         self.jobs: list[Job] = []
+        self.pool = pool
+        self._warm_at = 0.0
         self._pauses: dict[str, Pause] = {}
         # Looking at all experiments is for whoever serves them all.
         thorough = {} if only is None else {"thorough_s": math.inf}
@@ -76,6 +83,8 @@ class Slots:
         self._collect()
         self._recovery.step()
         self._start()
+        if self.pool is not None and time.monotonic() >= self._warm_at:
+            self.pool.maintain()
 
     def anything_to_do(self) -> bool:
         """Does anything run here, or wait that may run here?"""
@@ -124,7 +133,13 @@ class Slots:
         log.info("Experiment %s starts on %s", id, slot.device)
         try:
             # The supervisor inherits the slot's lock: should we die, the device stays taken until it has ended.
-            process = spawn(self.settings, id, slot.device, keep_open=[slot.lock.handle])
+            held = [slot.lock.handle]
+            if self.pool is not None:
+                process = self.pool.spawn(id, slot.device, keep_open=held)
+                # The next one is made ready when this run has had the processor for its own start.
+                self._warm_at = time.monotonic() + WARM_PAUSE_S
+            else:
+                process = spawn(self.settings, id, slot.device, keep_open=held)
         except OSError as error:
             slot.lock.release()
             self._pauses.setdefault(id, Pause()).extend()
@@ -182,7 +197,8 @@ class LocalDispatcher(Dispatcher):
         self._wake.set()
 
     def _serve(self) -> None:
-        slots = Slots(self.settings, self.store)
+        pool = WarmPool(self.settings) if self.settings.warm_kernels else None
+        slots = Slots(self.settings, self.store, pool=pool)
         try:
             while not self._stopping.is_set():
                 try:
@@ -197,3 +213,5 @@ class LocalDispatcher(Dispatcher):
                 self._wake.clear()
         finally:
             slots.stop()
+            if pool is not None:
+                pool.close()

@@ -24,6 +24,7 @@ from dti_service.dispatch.rq import connect, make_queue, queue_names
 from dti_service.errors import NotFound
 from dti_service.execution.attempt import NOT_CLAIMED
 from dti_service.execution.processes import bound_to_parent
+from dti_service.execution.warm import WarmPool
 from dti_service.settings import Settings
 from dti_service.store import Store
 
@@ -46,6 +47,8 @@ class DeviceWorker(SimpleWorker):
         self.device = device
         self.store = Store(settings.data_dir)
         self._beat_at = 0.0
+        self.pool = WarmPool(self.settings) if settings.warm_kernels else None
+        self.make_ready()
         connection = connect(settings.redis_url)
         host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())
         super().__init__(
@@ -60,6 +63,11 @@ class DeviceWorker(SimpleWorker):
     @property
     def asked_to_stop(self) -> bool:
         return bool(self._stop_requested)
+
+    def make_ready(self) -> None:
+        """Have a kernel stand by for the next run, if that is wanted."""
+        if self.pool is not None:
+            self.pool.maintain()
 
     def beat(self, job: Any) -> None:
         """Tell Redis that worker and job live; that it cannot be reached is no reason to end a run."""
@@ -80,12 +88,13 @@ class DeviceWorker(SimpleWorker):
         for id, wanted in self.store.waiting():
             if not any(slot.accepts(wanted) for slot in probe.slots):
                 continue
-            slots = Slots(self.settings, self.store, only=id)
+            slots = Slots(self.settings, self.store, only=id, pool=self.pool)
             try:
                 if self._see_through(slots, id, job):
                     return id
             finally:
                 slots.stop()
+                self.make_ready()
         log.info("Nothing is left to do for %s", announced)
         return None
 
@@ -140,6 +149,9 @@ def _serve_device(settings: Settings, device: str, burst: bool) -> None:
                 return
             log.warning("Redis cannot be reached; trying again: %s", error)
             time.sleep(RECONNECT_S)
+        finally:
+            if _worker is not None and _worker.pool is not None:
+                _worker.pool.close()
 
 
 def _serve_all(devices: list[str], settings: Settings, burst: bool) -> None:

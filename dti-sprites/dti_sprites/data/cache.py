@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from dti_sprites.config import DataConfig
 from dti_sprites.data.imageset import ImageSet
@@ -34,6 +32,8 @@ def cache_path(cache_dir: Path, files: Sequence[tuple[str, Path]], config: DataC
 
 def read_cache(cached: Path, files: Sequence[tuple[str, Path]]) -> ImageSet | None:
     """The images kept at `cached`, or None when there are none or the file is damaged."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(cached, framework="pt") as file:
             info = json.loads(file.metadata()["images"])
@@ -54,6 +54,8 @@ def read_cache(cached: Path, files: Sequence[tuple[str, Path]]) -> ImageSet | No
 
 def write_cache(cached: Path, images: ImageSet) -> None:
     """Keep `images` at `cached`, all or nothing."""
+    from safetensors.torch import save_file
+
     info = {"names": images.names, "original_sizes": images.original_sizes, "skipped": images.skipped}
     tensors: dict[str, torch.Tensor] = {"images": images.images}
     if images.alpha is not None:

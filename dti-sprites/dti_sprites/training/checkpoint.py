@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 FORMAT = 1
@@ -46,6 +44,8 @@ def save_checkpoint(
     state: dict[str, Any],
 ) -> Path:
     """Write checkpoint `iteration` in one step, then remove older ones. Returns its directory."""
+    from safetensors.torch import save_file  # only here: a training without checkpoints needs none of it
+
     directory.mkdir(parents=True, exist_ok=True)
     final = directory / f"{iteration:08d}"
     partial = directory / f".{iteration:08d}.{secrets.token_hex(4)}.partial"
@@ -72,6 +72,9 @@ def save_checkpoint(
 
 def load_checkpoint(directory: Path) -> Checkpoint | None:
     """The newest readable checkpoint below `directory`, or None."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     if not directory.is_dir():
         return None
     for path in sorted((p for p in directory.iterdir() if p.name.isdigit()), reverse=True):

@@ -9,6 +9,8 @@ import torch
 
 from dti_sprites.config import FastConfig
 from dti_sprites.errors import ConfigError
+from dti_sprites.models import DTIModel
+from dti_sprites.models.encoder import Encoder
 
 
 def resolve_device(name: str) -> torch.device:
@@ -31,9 +33,22 @@ def resolve_device(name: str) -> torch.device:
 def check_compiler(device: torch.device) -> None:
     """torch.compile on the CPU calls a C++ compiler. Raises ConfigError when there is none."""
     named = os.environ.get("CXX")
-    if device.type == "cpu" and not any(shutil.which(name) for name in (named, "g++", "clang++", "c++") if name):
+    if device.type == "cpu" and not any(
+        shutil.which(name) for name in (named, "g++", "clang++", "c++") if name
+    ):
         reason = "needs a C++ compiler on the CPU (Debian package g++): install one or set it to false"
         raise ConfigError([("training.fast.compile", reason)])
+
+
+def prepare_encoder(model: DTIModel, fast: FastConfig, device: torch.device) -> None:
+    """Let the model's encoder work as `fast` says. Raises ConfigError when it cannot on `device`."""
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, Encoder):
+        return
+    encoder.channels_last, encoder.bf16 = fast.channels_last, fast.precision == "bf16"
+    if fast.compile:
+        check_compiler(device)
+        encoder.layers.compile()
 
 
 class Backends:

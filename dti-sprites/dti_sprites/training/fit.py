@@ -25,7 +25,7 @@ from dti_sprites.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from dti_sprites.training.device import Backends, check_compiler, resolve_device
+from dti_sprites.training.device import Backends, prepare_encoder, resolve_device
 from dti_sprites.training.given import as_clustering, check_start
 from dti_sprites.training.interrupt import DeferredInterrupt
 from dti_sprites.training.memory import check_memory
@@ -103,21 +103,15 @@ class Trainer:
         self.between = True  # whether the state is that between two iterations
         share = self.training.empty_cluster_threshold
         self.threshold = 0.2 / model.n_prototypes if share is None else share
-        encoder = getattr(model, "encoder", None)
-        if encoder is not None:
-            fast = self.training.fast
-            encoder.channels_last, encoder.bf16 = fast.channels_last, fast.precision == "bf16"
-            if fast.compile:
-                check_compiler(device)
-                encoder.layers.compile()
-        if self.given is not None:
-            as_clustering(self.model).start_from(self.given.prototypes)
+        prepare_encoder(model, self.training.fast, device)
 
     # Start and end of a session
 
     def begin(self) -> None:
         """Start from the images."""
         self.model.initialise(self.images.images, self.noise)
+        if self.given is not None:
+            as_clustering(self.model).start_from(self.given.prototypes)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""

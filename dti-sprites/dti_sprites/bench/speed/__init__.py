@@ -1,0 +1,1 @@
+"""The time of a training step beside that of its encoder alone, and beside a plain reference."""
