@@ -43,7 +43,9 @@ def test_every_answer_is_as_described(tmp_path: Path, live_server_factory: Calla
     )
     server.stop()
     assert outcome.returncode == 0, outcome.stdout[-8000:] + outcome.stderr[-2000:]
-    operations = [item for path in yaml.safe_load(DOCUMENT.read_text())["paths"].values() for item in VERBS & set(path)]
+    operations = [
+        item for path in yaml.safe_load(DOCUMENT.read_text())["paths"].values() for item in VERBS & set(path)
+    ]
     assert f"Tested: {len(operations)}" in outcome.stdout
     log = server.output()
     assert "Traceback" not in log, log[-8000:]
