@@ -83,7 +83,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         rows = None
-    if isinstance(rows, list) and all(isinstance(row, dict) and KEY <= row.keys() for row in rows):
+    if isinstance(rows, list) and all(isinstance(row, dict) and row.keys() >= KEY for row in rows):
         return rows
     raise DataError(f"{file} is not a list of results: repair or remove it")
 
