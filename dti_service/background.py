@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from datetime import datetime
@@ -19,6 +20,7 @@ from dti_service.experiment import Experiment
 from dti_service.handlers.context import Context
 from dti_service.metrics import DeviceState, Metrics, Snapshot
 from dti_service.notify import Notifier
+from dti_service.presence import announced
 from dti_service.service import Service
 from dti_service.settings import Settings
 from dti_service.watch import Watch
@@ -57,6 +59,7 @@ class Background:
         self._started = False
         self._complete = False
         self._checked: tuple[float, dict[str, bool]] = (0.0, {})
+        self._present = contextlib.ExitStack()
         serverapp.event_logger.register_event_schema(SCHEMAS / "experiment.yaml")
 
     async def start(self, *, run_experiments: bool) -> None:
@@ -64,6 +67,8 @@ class Background:
             return
         self._started = True
         self._loop = asyncio.get_running_loop()
+        url = getattr(self.serverapp, "local_url", "").split("?")[0]
+        self._present.enter_context(announced(self.settings.data_dir, "server", url=url))
         self.watch.start()
         self.notifier.start()
         await asyncio.to_thread(self.datasets.start)
@@ -89,6 +94,7 @@ class Background:
             await asyncio.to_thread(self.watch.stop)
             await asyncio.to_thread(self.notifier.stop)
             await asyncio.to_thread(self.datasets.stop)
+            self._present.close()
         self.context.close()
         self.service.store.index.close()
 

@@ -13,6 +13,7 @@ from dti_service.dispatch.local import POLL_S, Slots
 from dti_service.errors import Conflict, NotFound
 from dti_service.execution.warm import WarmPool
 from dti_service.experiment import Experiment
+from dti_service.presence import announced
 from dti_service.service import Service
 from dti_service.settings import Settings
 
@@ -69,7 +70,8 @@ def run_worker(settings: Settings, *, burst: bool = False) -> None:
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    with _handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), ask_to_stop)):
+    asked = _handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), ask_to_stop))
+    with asked, announced(settings.data_dir, "worker", devices=settings.devices):
         try:
             while not stop.is_set():
                 try:

@@ -25,6 +25,7 @@ from dti_service.errors import NotFound
 from dti_service.execution.attempt import NOT_CLAIMED
 from dti_service.execution.processes import bound_to_parent
 from dti_service.execution.warm import WarmPool
+from dti_service.presence import announced
 from dti_service.settings import Settings
 from dti_service.store import Store
 
@@ -142,7 +143,8 @@ def _serve_device(settings: Settings, device: str, burst: bool) -> None:
         _worker = None
         try:
             _worker = DeviceWorker(settings, device)
-            _worker.work(burst=burst, logging_level="WARNING")
+            with announced(settings.data_dir, "worker", devices=device):
+                _worker.work(burst=burst, logging_level="WARNING")
             return
         except (RedisError, OSError) as error:
             if _worker is not None and _worker.asked_to_stop:
