@@ -36,6 +36,10 @@ class Case:
     scaling: tuple[str, int] | None = None  # of SCALING: what grows, and K
     sprites: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def k(self) -> int:
+        return self.config().model.n_prototypes
+
     def config(self, overrides: Sequence[str] = ()) -> RunConfig:
         """The settings. `overrides`: "section.setting=value" as of the command line. Raises ConfigError."""
         base = RunConfig() if self.preset is None else RunConfig.preset(self.preset)

@@ -21,12 +21,16 @@ REFERENCE_SHARE = 0.4  # of the memory that is available
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: repeats, and the seconds after which no further one starts."""
+    """How long to measure: repeats, and the seconds after which no further one starts.
+
+    `clock`: "wall", or "cpu" for the processor time of the process, which tells more on a shared machine.
+    """
 
     repeats: int = 15
     seconds: float = 60.0
     reference_seconds: float = 30.0
     warm_up: int = 2
+    clock: str = "wall"
 
 
 QUICK = Effort(repeats=5, seconds=15.0, reference_seconds=3.0, warm_up=1)
@@ -42,6 +46,7 @@ class Measurement:
     batch: int
     device: str
     threads: int | None
+    clock: str
     options: list[str]
     step_s: float
     encoder_s: float
@@ -103,6 +108,7 @@ def _measure(bench: Workbench, effort: Effort, overrides: list[str], reference: 
         batch=case.batch,
         device=str(device),
         threads=torch.get_num_threads() if device.type == "cpu" else None,
+        clock="wall" if device.type == "cuda" else effort.clock,
         options=overrides,
         step_s=step,
         encoder_s=encoder,
@@ -131,18 +137,19 @@ def take_turns(
         for name, task in tasks.items():
             if name == "reference" and sum(times[name]) > effort.reference_seconds:
                 continue
-            times[name].append(seconds(task, device))
+            times[name].append(seconds(task, device, effort.clock))
         if len(times["step"]) >= 3 and time.perf_counter() - start > effort.seconds:
             break
     return times
 
 
-def seconds(task: Callable[[], None], device: torch.device) -> float:
+def seconds(task: Callable[[], None], device: torch.device, clock: str) -> float:
     """Duration of one call. On CUDA the mean of several in a row: a training loop does not wait for each."""
     if device.type != "cuda":
-        start = time.perf_counter()
+        now = time.process_time if clock == "cpu" else time.perf_counter
+        start = now()
         task()
-        return time.perf_counter() - start
+        return now() - start
     calls = 5
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize(device)
