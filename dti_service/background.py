@@ -153,11 +153,12 @@ class Background:
         return url_path_join(base, "dti/api/experiments", id, "results.zip")
 
     def _checks(self) -> dict[str, bool]:
-        """What health tells: nothing that a stranger may not know, and looked up at most once a second."""
-        checked_at, checks = self._checked
-        if not checks or time.monotonic() - checked_at > 1.0:
+        """What health tells: nothing that a stranger may not know. While all is well it is looked up at most once a
+        second."""
+        well_at, checks = self._checked
+        if not checks or time.monotonic() - well_at > 1.0:
             checks = self._check()
-            self._checked = (time.monotonic(), checks)
+            self._checked = (time.monotonic(), checks) if all(checks.values()) else (0.0, {})
         return checks
 
     def _check(self) -> dict[str, bool]:
