@@ -31,6 +31,7 @@ case $command in
         exec jupyter-dti --ip "${IP:-0.0.0.0}" --port "${PORT:-8888}" "$@"
         ;;
     health)
+        if [ "${1:-server}" = worker ]; then exec python -m dti_service.presence worker; fi
         exec python -c 'import sys, urllib.request
 with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
     print(answer.read().decode())' "http://127.0.0.1:${PORT:-8888}/dti/api/health"
