@@ -46,6 +46,7 @@ def test_the_expected_presets_are_there():
     platform = {"kmeans", "learn-bg", "const-bg", "learn-fg", "newer"}
     expected = clustering | {f"sprites-{name}" for name in sprites} | {f"learned-{name}" for name in learned}
     own = {"digits", "crops", "sprites-digits", "sprites-crops", "sprites-scenes"}
+    own |= {"digits-published", "characters", "drop-capitals", "text-lines"}
     assert set(PRESETS) == expected | {f"platform-{name}" for name in platform} | own
 
 
@@ -69,7 +70,7 @@ def test_published_values_by_hand():
 def test_unknown_preset_names_those_like_it():
     with pytest.raises(ConfigError, match="mnist-test"):
         RunConfig.preset("mnist-tset")
-    with pytest.raises(ConfigError, match="possible: affnist-test, crops"):
+    with pytest.raises(ConfigError, match="possible: affnist-test, characters"):
         preset_info("../config/sections")
 
 

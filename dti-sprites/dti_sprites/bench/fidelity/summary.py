@@ -118,7 +118,7 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     machines: list[str] = []
     for row in rows:
-        told = describe_machine(row["machine"])
+        told = _machine(row)
         if told not in machines:
             machines.append(told)
     for budget in BUDGETS:
@@ -148,11 +148,22 @@ def _table(rows: Sequence[Mapping[str, Any]], machines: Sequence[str]) -> list[s
             or "–",
             mark,
             f"{row['duration_s']:,.0f}",
-            str(machines.index(describe_machine(row["machine"])) + 1),
+            f"{machines.index(_machine(row)) + 1}{_revision(row)}",
             "; ".join(notes),
         ]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return lines
+
+
+def _machine(row: Mapping[str, Any]) -> str:
+    return describe_machine(
+        {name: value for name, value in row["machine"].items() if name != "source_revision"}
+    )
+
+
+def _revision(row: Mapping[str, Any]) -> str:
+    revision = row["machine"].get("source_revision", "")
+    return f", at {revision[:7]}" if revision else ""
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
