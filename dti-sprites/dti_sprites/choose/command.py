@@ -10,7 +10,7 @@ from typing import Any
 
 from dti_sprites.api import Run
 from dti_sprites.choose.restarts import RESTARTS, train_best
-from dti_sprites.choose.sweep import PAGE, sweep
+from dti_sprites.choose.sweeping import PAGE, sweep
 from dti_sprites.choose.trial import Trial
 from dti_sprites.config import RunConfig
 from dti_sprites.console import ConsoleProgress

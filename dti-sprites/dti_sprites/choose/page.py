@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dti_sprites.results.charts import ticks
 
 if TYPE_CHECKING:
-    from dti_sprites.choose.sweep import Sweep
+    from dti_sprites.choose.sweeping import Sweep
 
 WIDTH, HEIGHT = 560, 210
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34

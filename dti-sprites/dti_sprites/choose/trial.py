@@ -15,7 +15,6 @@ from dti_sprites.errors import TrainingStopped
 from dti_sprites.evaluation import ari
 from dti_sprites.models import DTIModel, build_model
 from dti_sprites.results.inference import infer_batches
-from dti_sprites.results.recorder import Recorder
 from dti_sprites.results.reuse import check_reuse
 from dti_sprites.results.scores import score
 from dti_sprites.training import Callback, fit
@@ -57,22 +56,24 @@ class Trial:
 def train_one(
     config: RunConfig,
     images: ImageSet,
-    checkpoint_dir: Path,
+    checkpoint_dir: Path | None,
     callbacks: Sequence[Callback] = (),
     resume: bool = True,
 ) -> tuple[DTIModel, Trial]:
     """Train with the seed of `config` and evaluate on all images; of a complete training only the second.
 
-    Raises what `train` does.
+    `checkpoint_dir` None: nothing is written. Raises what `train` does.
     """
     check_enough(images, config)
-    if resume:
-        check_reuse(checkpoint_dir, config, images)
+    watchers = list(callbacks)
+    if checkpoint_dir is not None:
+        from dti_sprites.results.recorder import Recorder
+
+        if resume:
+            check_reuse(checkpoint_dir, config, images)
+        watchers.insert(0, Recorder(checkpoint_dir, resume))
     model = build_model(config, images.channels, images.size)
-    recorder = Recorder(checkpoint_dir, resume)
-    result = fit(
-        model, images, config, checkpoint_dir=checkpoint_dir, callbacks=[recorder, *callbacks], resume=resume
-    )
+    result = fit(model, images, config, checkpoint_dir=checkpoint_dir, callbacks=watchers, resume=resume)
     if result.stopped:
         raise TrainingStopped(result.iterations)
     batches = list(infer_batches(model, images, config.training.batch_size))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -191,3 +193,24 @@ def test_rows_replace_their_like_and_say_whether_marks_are_reached(tmp_path):
     with pytest.raises(DataError, match="repair or remove"):
         keep_row(file, row_of("mnist-1k", 0.9))
     assert file.read_text() == "{}"
+
+
+def test_published_settings_need_neither_scipy_nor_scikit_learn_nor_safetensors(tmp_path):
+    program = f"""
+import sys, torch
+import importlib.util
+find, absent = importlib.util.find_spec, ("scipy", "sklearn", "safetensors")
+sys.modules.update(dict.fromkeys(absent))
+importlib.util.find_spec = lambda name, *more: None if name in absent else find(name, *more)
+from dti_sprites.bench.fidelity.sets import BUDGETS, SCENES, TASKS, Effort, Task
+from dti_sprites.cli import main
+efforts = dict.fromkeys(BUDGETS, Effort(1, limit=8, changes={SCENE!r}))
+TASKS["tetrominoes"] = Task("tetrominoes", "tetrominoes-19", "sprites-tetrominoes", efforts, metrics=SCENES)
+common = ["bench", "fidelity", "--device", "cpu", "--no-results", "--work", {str(tmp_path)!r}]
+assert main([*common, "--set", "tetrominoes"]) == 0
+assert main([*common, "--set", "digits"]) == 2
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ARI-FG" in done.stdout
+    assert "not measured: digits: needs the package sklearn" in done.stderr

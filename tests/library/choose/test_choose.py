@@ -14,7 +14,7 @@ from dti_sprites import ConfigError, DataError, RunConfig, TrainingError, load_r
 from dti_sprites.choose import stability, sweep, train_best
 from dti_sprites.choose import trial as trial_module
 from dti_sprites.choose.restarts import RESTARTS
-from dti_sprites.choose.sweep import PAGE, TABLE, TRIALS, VALUES
+from dti_sprites.choose.sweeping import PAGE, TABLE, TRIALS, VALUES
 from dti_sprites.choose.trial import Trial
 from dti_sprites.cli import main
 from dti_sprites.models import build_model

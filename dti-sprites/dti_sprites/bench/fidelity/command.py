@@ -78,6 +78,11 @@ def run(options: argparse.Namespace) -> int:
         except DataError as error:
             problems.append(f"{name}: {error}")
             continue
+        except (
+            ModuleNotFoundError
+        ) as error:  # the images of some sets come with a package, some starts use one
+            problems.append(f"{name}: needs the package {error.name}, which is not installed")
+            continue
         rows.append(row)
         if results is not None:
             # As soon as a set is done: what follows may be interrupted.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,9 @@ def run_seed(
     {"seed", "loss", "duration_s", "iterations", "used", metrics of the task ..., "machine"}. With `out`, tasks that
     show a picture write it there.
     """
-    model, trial = train_one(config, images, folder / CHECKPOINT, callbacks, resume)
+    # Without safetensors there are no checkpoints: an interrupted seed starts anew then.
+    checkpoint = folder / CHECKPOINT if importlib.util.find_spec("safetensors") else None
+    model, trial = train_one(config, images, checkpoint, callbacks, resume)
     result: dict[str, Any] = {
         "seed": trial.seed,
         "loss": trial.loss,
