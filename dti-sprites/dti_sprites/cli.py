@@ -307,12 +307,18 @@ def _presets(options: argparse.Namespace) -> int:
 
     presets = list_presets()
     if options.json:
-        keys = ("name", "description", "source", "dataset")
+        keys = ("name", "description", "source", "dataset", "n_prototypes", "schedule")
         _print_json([{key: getattr(preset, key) for key in keys} for preset in presets])
-    else:
-        width = max(len(preset.name) for preset in presets)
-        for preset in presets:
-            print(f"{preset.name:<{width}}  {preset.description}")
+        return DONE
+    width = max(len(preset.name) for preset in presets)
+    sets = max(len(preset.dataset or "") for preset in presets)
+    for preset in presets:
+        columns = [
+            f"{preset.name:<{width}}",
+            f"{preset.dataset or '-':<{sets}}",
+            f"K={preset.n_prototypes:<3}",
+        ]
+        print(*columns, f"{preset.description} ({preset.schedule}; {preset.source})", sep="  ")
     return DONE
 
 

@@ -28,6 +28,26 @@ class PresetInfo:
     dataset: str | None
     config: RunConfig
 
+    @property
+    def n_prototypes(self) -> int:
+        return self.config.model.n_prototypes
+
+    @property
+    def schedule(self) -> str:
+        """Length, learning rate and its drops, and when transformations become active, in words."""
+        training = self.config.training
+        said = [f"{training.epochs} epochs of batches of {training.batch_size}", f"lr {training.lr:g}"]
+        if training.milestones:
+            said[-1] += f", drops at {_listed(training.milestones)}"
+        names = self.config.model.transformations
+        if training.curriculum:
+            said.append(f"{', '.join(names[1:])} from {_listed(training.curriculum)}")
+        return "; ".join(said)
+
+
+def _listed(epochs: tuple[int, ...]) -> str:
+    return ", ".join(map(str, epochs))
+
 
 @cache
 def _names() -> tuple[str, ...]:

@@ -125,6 +125,16 @@ def test_presets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [preset.name for preset in list_presets()]
+    usps = next(line for line in lines if line.startswith("usps "))
+    for told in (
+        "usps",
+        "K=10",
+        "270 epochs of batches of 128",
+        "drops at 250",
+        "tps from 60, 120, 200",
+        "NeurIPS",
+    ):
+        assert told in usps
     assert main(["presets", "--json"]) == 0
     listed = {preset["name"]: preset for preset in json.loads(capsys.readouterr().out)}
     assert listed["digits"]["description"]
