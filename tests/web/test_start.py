@@ -135,6 +135,34 @@ def test_dropped_files(open_page: Open) -> None:
     page.get_by_text("images found").or_(page.get_by_text("image found")).wait_for()
 
 
+def test_each_kind_of_images_keeps_its_own(
+    open_page: Open, pictures: list[Path], watch: Any, server: Any
+) -> None:
+    """An uploaded dataset is not sent when its reader has gone on to addresses, and is there when he returns."""
+    page = new(open_page)
+    page.locator("input[type=file]").first.set_input_files(pictures)
+    page.get_by_text("6 images found").wait_for()
+    sent: list[Any] = []
+    page.route("**/api/experiments", lambda route: (sent.append(route.request.post_data_json), route.abort()))
+    page.get_by_role("radio", name="Addresses").click()
+    assert page.get_by_text("6 images found").count() == 0
+    start(page)
+    page.locator('[data-field="dataset"] .error-text').get_by_text("at least one address").wait_for()
+    assert sent == []
+    # Addresses that were typed but not fetched are fetched first: here they cannot be.
+    watch.expected += ["422", "400", "ERR_FAILED", "Failed to load"]
+    page.get_by_label("one address a line").fill("ftp://127.0.0.1/initials.zip")
+    start(page)
+    page.locator(".notice.bad").first.wait_for()
+    assert sent == []
+    page.get_by_role("radio", name="My files").click()
+    page.get_by_text("6 images found").wait_for()
+    start(page)
+    page.get_by_text("The server cannot be reached").first.wait_for()
+    datasets = [item["id"] for item in server.call("GET", "datasets")["items"]]
+    assert sent[0]["dataset"] in datasets
+
+
 def test_what_varies_becomes_the_model(open_page: Open, server: Any, watch: Any) -> None:
     page = new(open_page)
     page.get_by_role("radio", name="Sample images").click()

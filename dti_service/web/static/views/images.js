@@ -8,6 +8,15 @@ const DATASET_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const PREVIEW = 14;
 const SAMPLE_SIZE = 1797; // the digits that come with the program
 const POLL = 1200;
+const KINDS = ['files', 'dataset', 'addresses', 'path', 'sample'];
+
+/** What is known of one kind of images: each keeps its own, so that going to another kind takes nothing along. */
+const nothingYet = () => ({
+  dataset: null, // record of the chosen or made dataset
+  thumbs: null, sending: null, trouble: null,
+  pending: null, // promise of an upload or download under way
+  abort: null,
+});
 
 export class ImagesPart {
   /** Of the form: api, ui, t, i18n; `startWith`: dataset as text or null; `onChange()`. */
@@ -16,13 +25,11 @@ export class ImagesPart {
     this.ends = disposer();
     this.kind = !startWith || startWith === SAMPLE ? (startWith ? 'sample' : 'files') : DATASET_ID.test(startWith) ? 'dataset' : 'path';
     this.path = this.kind === 'path' ? startWith : '';
-    this.dataset = null; // record of the chosen or made dataset
     this.chosen = this.kind === 'dataset' ? startWith : null;
-    this.pending = null; // promise of an upload or download under way
+    this.parts = Object.fromEntries(KINDS.map((kind) => [kind, nothingYet()]));
     this.body = h('div.images-body');
     this.name = uid('images');
-    const kinds = ['files', 'dataset', 'addresses', 'path', 'sample'];
-    this.element = h('div', null, h('div.segmented.wrap', { role: 'radiogroup', 'aria-label': t('start.images') }, kinds.map((kind) => h('label', null,
+    this.element = h('div', null, h('div.segmented.wrap', { role: 'radiogroup', 'aria-label': t('start.images') }, KINDS.map((kind) => h('label', null,
       h('input', { type: 'radio', name: this.name, value: kind, checked: kind === this.kind, onchange: () => this.choose(kind) }), h('span', null, t(`images.${kind}`))))), this.body);
     if (this.chosen) this.load(this.chosen);
     this.draw();
@@ -30,7 +37,7 @@ export class ImagesPart {
 
   dispose() {
     this.gone = true;
-    this.abort?.abort();
+    for (const part of Object.values(this.parts)) part.abort?.abort();
     this.ends.dispose();
     this.forget();
   }
@@ -41,35 +48,45 @@ export class ImagesPart {
     this.onChange();
   }
 
+  get part() { return this.parts[this.kind]; }
+
+  /** Addresses that were typed but not yet fetched, or changed since. */
+  get unfetched() {
+    return this.kind === 'addresses' && Boolean(this.addresses?.trim()) && this.part.of !== this.addresses.trim();
+  }
+
   // -- what the form asks ----------------------------------------------------------------------------------------
 
   /** The dataset as text, as far as it is known. */
   value() {
     if (this.kind === 'sample') return SAMPLE;
     if (this.kind === 'path') return this.path.trim() || null;
-    return this.dataset?.id ?? null;
+    return this.unfetched ? null : this.part.dataset?.id ?? null;
   }
 
   count() {
     if (this.kind === 'sample') return SAMPLE_SIZE;
     if (this.kind === 'path') return NaN;
-    return this.dataset?.counts?.images || this.dataset?.n_images || (this.kind === 'files' && this.local?.length ? this.local.filter(({ file }) => file.type.startsWith('image/')).length || NaN : NaN);
+    const { dataset } = this.part;
+    if (this.unfetched) return NaN;
+    return dataset?.counts?.images || dataset?.n_images || (this.kind === 'files' && this.local?.length ? this.local.filter(({ file }) => file.type.startsWith('image/')).length || NaN : NaN);
   }
 
   /** Why it cannot be sent yet, or null. */
   problem() {
     if (this.kind === 'sample') return null;
     if (this.kind === 'path') return this.path.trim() ? null : this.t('images.missing.path');
-    if (this.pending) return null;
-    if (this.dataset?.state === 'failed') return this.t('images.failed');
-    return this.dataset ? null : this.t(`images.missing.${this.kind}`);
+    if (this.unfetched || this.part.pending) return null;
+    if (this.part.dataset?.state === 'failed') return this.t('images.failed');
+    return this.part.dataset ? null : this.t(`images.missing.${this.kind}`);
   }
 
   /** Wait for uploads and downloads; gives the dataset as text, or null for the notebook's own default. */
   async ready(say) {
-    if (this.pending) {
+    if (this.unfetched) this.fetchAddresses();
+    if (this.part.pending) {
       say(this.t('images.waiting'));
-      await this.pending;
+      await this.part.pending;
     }
     return this.value();
   }
@@ -126,6 +143,7 @@ export class ImagesPart {
     const { t } = this;
     const text = h('textarea', { rows: 4, id: uid('field'), placeholder: 'https://gallica.bnf.fr/iiif/ark:/12148/…/manifest.json', value: this.addresses ?? '', oninput: () => {
       this.addresses = text.value;
+      this.onChange();
     } });
     return h('div', null, h('label.field', { for: text.id }, t('images.addresses.label')), text, h('p.hint', null, t('images.addresses.hint')), this.ui.button(t('images.fetch'), { iconName: 'download', onclick: () => this.fetchAddresses() }));
   }
@@ -139,22 +157,18 @@ export class ImagesPart {
   }
 
   drawStatus() {
-    const { t, i18n, status, dataset } = this;
+    const { t, i18n, status } = this;
     if (!status) return;
-    const shown = ['files', 'dataset', 'addresses'].includes(this.kind);
-    if (!shown) {
-      fill(status);
-      return;
-    }
+    const { dataset, sending, trouble, thumbs, abort } = this.part;
     const errors = dataset?.errors ?? [];
     fill(status,
-      this.sending && h('div.sending', null, h('progress', { max: 1, value: this.sending.share, 'aria-label': t('images.sending') }), h('span.muted.num', null, this.sending.text), this.ui.button(t('cancel'), { onclick: () => this.abort?.abort() })),
-      this.trouble && h('div.notice.bad', { role: 'alert' }, icon('warning'), h('div', null, h('p', null, this.trouble.message), this.trouble.errors?.length > 0 && h('ul', null, this.trouble.errors.slice(0, 8).map(({ field, reason }) => h('li', null, `${field}: ${reason}`))))),
-      dataset && this.kindOf === this.kind && h('div.found', null,
+      sending && h('div.sending', null, h('progress', { max: 1, value: sending.share, 'aria-label': t('images.sending') }), h('span.muted.num', null, sending.text), this.ui.button(t('cancel'), { onclick: () => abort?.abort() })),
+      trouble && h('div.notice.bad', { role: 'alert' }, icon('warning'), h('div', null, h('p', null, trouble.message), trouble.errors?.length > 0 && h('ul', null, trouble.errors.slice(0, 8).map(({ field, reason }) => h('li', null, `${field}: ${reason}`))))),
+      dataset && h('div.found', null,
         h('p', null, dataset.state === 'ready' || !dataset.state ? [icon('check', 16), h('strong', null, ` ${t('images.found', { n: dataset.counts?.images ?? 0 })}`)] : h('strong', null, t(`dataset.${dataset.state}`)),
           dataset.counts?.skipped ? h('span.muted', null, ` · ${t('images.skipped', { n: dataset.counts.skipped })}`) : null),
         errors.length > 0 && h('details', null, h('summary', null, t('images.skipped.list', { n: errors.length })), h('ul', null, errors.slice(0, 50).map(({ field, reason }) => h('li', null, `${field}: ${reason}`)))),
-        this.thumbs?.length > 0 && h('div.preview', null, this.thumbs)),
+        thumbs?.length > 0 && h('div.preview', null, thumbs)),
       !dataset && this.kind === 'files' && this.local?.length > 0 && h('div.found', null, h('p', null, t('images.local', { n: this.local.length, size: i18n.bytes(this.local.reduce((sum, { file }) => sum + file.size, 0)) })), h('div.preview', null, this.localThumbs)));
   }
 
@@ -164,94 +178,95 @@ export class ImagesPart {
   take(files) {
     const wanted = files.filter(({ path }) => !path.split('/').some((part) => part.startsWith('.')));
     if (!wanted.length) return;
-    this.abort?.abort();
     this.forget();
     this.local = wanted;
     this.localThumbs = wanted.filter(({ file }) => /^image\/(png|jpe?g|gif|webp|bmp|svg)/.test(file.type)).slice(0, PREVIEW).map(({ file, path }) => h('img', { alt: path, title: path, src: URL.createObjectURL(file) }));
     const top = wanted[0].path.split('/')[0];
     const name = (wanted[0].path.includes('/') || wanted.length === 1 ? top : this.t('images.upload.name', { n: wanted.length })).replace(/\.(zip|tar|tgz|gz|pdf)$/i, '');
-    this.work('files', (signal) => this.api.upload(wanted, {
-      name, signal, onProgress: (sent, total) => {
-        this.sending = { share: sent / total, text: sent < total ? this.t('images.sent', { sent: this.i18n.bytes(sent), total: this.i18n.bytes(total) }) : this.t('images.reading') };
-        this.drawStatus();
-      },
+    this.work('files', (signal, say) => this.api.upload(wanted, {
+      name, signal, onProgress: (sent, total) => say(sent / total, sent < total ? this.t('images.sent', { sent: this.i18n.bytes(sent), total: this.i18n.bytes(total) }) : this.t('images.reading')),
     }));
   }
 
   fetchAddresses() {
-    const lines = (this.addresses ?? '').split(/\s+/).filter(Boolean);
+    const text = (this.addresses ?? '').trim();
+    const lines = text.split(/\s+/).filter(Boolean);
     if (!lines.length) {
-      this.trouble = { message: this.t('images.missing.addresses') };
+      this.part.trouble = { message: this.t('images.missing.addresses') };
       this.drawStatus();
       return;
     }
-    this.sending = { share: 0, text: this.t('images.fetching') };
-    this.work('addresses', () => this.api.addDocuments(lines.map((src) => ({ type: 'auto', src })), lines.length === 1 ? lines[0].split('/').filter(Boolean).slice(-2)[0].slice(0, 80) : this.t('images.addresses.name', { n: lines.length })));
+    this.work('addresses', (signal, say) => {
+      say(0, this.t('images.fetching'));
+      return this.api.addDocuments(lines.map((src) => ({ type: 'auto', src })), lines.length === 1 ? lines[0].split('/').filter(Boolean).slice(-2)[0].slice(0, 80) : this.t('images.addresses.name', { n: lines.length }));
+    });
+    this.parts.addresses.of = text;
   }
 
-  /** Do something that makes a dataset, and follow it until it is ready. */
+  /** Do something that makes a dataset, and follow it until it is ready. What was under way for this kind is given up. */
   work(kind, start) {
-    this.abort = new AbortController();
-    this.trouble = null;
-    this.dataset = null;
-    this.thumbs = null;
-    this.kindOf = kind;
-    this.drawStatus();
+    this.parts[kind].abort?.abort();
+    const part = Object.assign(nothingYet(), { abort: new AbortController() });
+    this.parts[kind] = part;
+    const say = (share, text) => {
+      part.sending = { share, text };
+      this.drawStatus();
+    };
     const work = (async () => {
-      const made = await start(this.abort.signal);
-      await this.follow(made, this.abort.signal);
+      const made = await start(part.abort.signal, say);
+      await this.follow(part, made, say);
     })();
-    this.pending = work.catch((error) => {
-      this.sending = null;
-      this.trouble = error.name === 'AbortError' ? null : { message: error.status === 0 ? this.t('error.offline') : error.message, errors: error.errors };
+    part.pending = work.catch((error) => {
+      part.sending = null;
+      part.of = null;
+      part.trouble = error.name === 'AbortError' ? null : { message: error.status === 0 ? this.t('error.offline') : error.message, errors: error.errors };
       this.drawStatus();
       throw error;
     }).finally(() => {
-      this.pending = null;
-      this.onChange();
+      part.pending = null;
+      if (!this.gone) this.onChange();
     });
-    this.pending.catch(() => {});
+    part.pending.catch(() => {});
+    this.drawStatus();
   }
 
-  async follow(record, signal) {
+  async follow(part, record, say) {
     let dataset = record;
     while (!['ready', 'failed', undefined].includes(dataset.state)) {
-      if (this.gone || signal?.aborted) throw new DOMException('aborted', 'AbortError');
       const { done, total } = dataset.progress ?? {};
-      this.sending = { share: total ? done / total : 0, text: total ? this.t('images.fetched', { done, total }) : this.t(`dataset.${dataset.state}`) };
-      this.drawStatus();
+      say(total ? done / total : 0, total ? this.t('images.fetched', { done, total }) : this.t(`dataset.${dataset.state}`));
       await new Promise((resolve) => setTimeout(resolve, POLL));
+      if (this.gone || part.abort.signal.aborted) throw new DOMException('aborted', 'AbortError');
       dataset = await this.api.dataset(dataset.id);
     }
-    this.sending = null;
+    part.sending = null;
     if (dataset.state === 'failed') {
       const error = new Error(this.t('images.failed'));
       error.errors = dataset.errors;
       throw error;
     }
-    await this.show(dataset);
+    await this.show(part, dataset);
   }
 
   async load(id) {
+    const part = nothingYet();
+    this.parts.dataset = part;
     this.chosen = id;
-    this.kindOf = 'dataset';
-    this.trouble = null;
     try {
-      await this.show(await this.api.dataset(id));
+      await this.show(part, await this.api.dataset(id));
     } catch (error) {
-      this.trouble = { message: error.status === 404 ? this.t('images.dataset.gone') : error.message };
-      this.dataset = null;
+      part.trouble = { message: error.status === 404 ? this.t('images.dataset.gone') : error.status === 0 ? this.t('error.offline') : error.message };
       this.drawStatus();
     }
-    this.onChange();
+    if (!this.gone) this.onChange();
   }
 
-  async show(dataset) {
-    this.dataset = dataset;
-    this.thumbs = [];
+  async show(part, dataset) {
+    part.dataset = dataset;
+    part.thumbs = [];
     try {
       const page = await this.api.get(`datasets/${dataset.id}/images`, { limit: PREVIEW });
-      this.thumbs = page.items.map((item) => h('img', { alt: item.name ?? item.file, title: item.name ?? item.file, loading: 'lazy', src: this.api.url(`datasets/${dataset.id}/images/${item.n}`, { thumbnail: 128 }) }));
+      part.thumbs = page.items.map((item) => h('img', { alt: item.name ?? item.file, title: item.name ?? item.file, loading: 'lazy', src: this.api.url(`datasets/${dataset.id}/images/${item.n}`, { thumbnail: 128 }) }));
     } catch {
       // The count is known; the preview is a courtesy.
     }
