@@ -17,6 +17,7 @@ from dti_service.datasets.jobs import DatasetJobs, users_in
 from dti_service.datasets.prepare import Datasets
 from dti_service.errors import NotFound
 from dti_service.experiment import Experiment
+from dti_service.feed import Feed
 from dti_service.handlers.context import Context
 from dti_service.metrics import DeviceState, Metrics, Snapshot
 from dti_service.notify import Notifier
@@ -51,7 +52,14 @@ class Background:
         datasets = Datasets.from_settings(settings)
         self.datasets = DatasetJobs(datasets, users_in(service.store, datasets))
         self.context = Context(
-            service, settings, self.metrics, self.watch, self.notifier, self._checks, self.datasets
+            service,
+            settings,
+            self.metrics,
+            self.watch,
+            self.notifier,
+            self._checks,
+            self.datasets,
+            Feed(service),
         )
         self._dispatcher: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,6 +114,7 @@ class Background:
 
     def _changed(self, experiment: Experiment, earlier: str | None) -> None:
         """An experiment has changed state; called in the watch's thread."""
+        _log_change(experiment, earlier)
         if experiment.notify_url and not experiment.ended and earlier is None:
             # Submitted elsewhere, for example by the command line: nobody has told the notifier yet.
             self.notifier.enlist(experiment.id, experiment.notify_url, after_s=0.0)
@@ -181,6 +190,22 @@ class Background:
             except (OSError, NotFound):
                 log.exception("Old experiments could not be removed")
             await asyncio.sleep(RETENTION_EVERY_S)
+
+
+def _log_change(experiment: Experiment, earlier: str | None) -> None:
+    """The line by which a log tells the life of an experiment."""
+    kind = (experiment.error or {}).get("kind")
+    facts = {
+        "event": f"experiment.{experiment.state}",
+        "earlier": earlier,
+        "notebook": experiment.notebook,
+        "attempt": experiment.attempt,
+        "device": experiment.assigned_device,
+        "error_kind": kind,
+    }
+    where = f" on {experiment.assigned_device}" if experiment.state == "running" else ""
+    why = f": {kind}" if kind else ""
+    log.info("Experiment %s %s%s%s", experiment.id, experiment.state, where, why, extra=facts)
 
 
 def make_dispatcher(settings: Settings, service: Service) -> Any:

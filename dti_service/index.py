@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from dti_service.errors import ServiceError
 from dti_service.experiment import Experiment
 from dti_service.ids import is_id
+from dti_service.index_changes import SCHEMA as CHANGES_SCHEMA
+from dti_service.index_changes import Changes, changes_after, note_put, note_removed
 from dti_service.index_file import IndexFile, on_network
 from dti_service.index_rows import (
     FORMAT,
@@ -55,7 +57,7 @@ class Index:
 
     def __init__(self, path: Path, store: Store) -> None:
         self.store = store
-        self._file = IndexFile(path, SCHEMA, FORMAT)
+        self._file = IndexFile(path, SCHEMA + CHANGES_SCHEMA, FORMAT)
         self._coarse_ns = COARSE_NETWORK_NS if on_network(store.root) else COARSE_NS
         self._catching_up = threading.Lock()
         self._generation = 0
@@ -185,8 +187,10 @@ class Index:
                 shown = "cancelling" if cancelling and experiment.state == "running" else experiment.state
                 # Somebody may have changed it, and the index, since it was read: then it is looked at again.
                 settled = experiment.ended and stamp == self._stamp(experiment.id)
+                record = json.dumps(experiment.to_dict())
+                note_put(connection, experiment, shown, record)
                 connection.execute(INSERT_ROW, row(experiment, shown, stamp, settled))
-                connection.execute(INSERT_RECORD, (experiment.id, json.dumps(experiment.to_dict())))
+                connection.execute(INSERT_RECORD, (experiment.id, record))
 
         self._file.write(insert)
 
@@ -201,6 +205,7 @@ class Index:
         rows = [(id,) for id in ids]
 
         def delete(connection: sqlite3.Connection) -> None:
+            note_removed(connection, (id for (id,) in rows))
             connection.executemany("DELETE FROM experiments WHERE id = ?", rows)
             connection.executemany("DELETE FROM records WHERE id = ?", rows)
 
@@ -234,6 +239,13 @@ class Index:
 
     def ids_with_key(self, key: str) -> list[str]:
         return [id for (id,) in self._file.read("SELECT id FROM experiments WHERE key = ?", (key,))]
+
+    def running_ids(self) -> list[str]:
+        return [id for (id,) in self._file.read("SELECT id FROM experiments WHERE state = 'running'")]
+
+    def changes(self, after: str | None, limit: int = 500) -> Changes:
+        """What happened behind a position, as of the last refresh; None: only where things stand now."""
+        return changes_after(self._file, after, limit)
 
     def counts(self) -> dict[str, int]:
         """Number of experiments by state."""

@@ -11,7 +11,7 @@ from typing import Any
 from dti_service.errors import BadRequest
 from dti_service.experiment import Experiment
 
-FORMAT = 2
+FORMAT = 3
 # Records stand apart from what is searched, so that a search reads little.
 SCHEMA = """
 CREATE TABLE experiments (

@@ -7,7 +7,7 @@ import errno
 import logging
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,14 @@ class Service:
         """{items, next_cursor, total}. Raises BadRequest for an unknown sort or cursor."""
         page = self.store.page(Query(**{name: value for name, value in query.items() if value is not None}))
         return {"items": self._views(page.items), "next_cursor": page.next_cursor, "total": page.total}
+
+    def views(self, ids: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """These experiments as clients see them; those that do not exist, or cannot be read, are left out."""
+        found = []
+        for id in ids:
+            with contextlib.suppress(NotFound, ValueError):
+                found.append(self.store.get(id))
+        return self._views(found)
 
     def _views(self, experiments: Sequence[Experiment]) -> Sequence[dict[str, Any]]:
         waits = any(experiment.state == "queued" for experiment in experiments)

@@ -24,8 +24,8 @@ def all_handlers() -> list[tuple[str, type[RequestHandler]]]:
     from dti_service.handlers.base import NotFoundHandler
 
     modules = (
+        events,  # before `experiments`, whose ids look like anything
         experiments,
-        events,
         artifacts,
         curations,
         fits,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dti_service.datasets.jobs import DatasetJobs
+from dti_service.feed import Feed
 from dti_service.fitting.process import Fitter
 from dti_service.metrics import Metrics
 from dti_service.notify import Notifier
@@ -33,6 +34,7 @@ class Context:
     notifier: Notifier
     health: Callable[[], dict[str, bool]]
     datasets: DatasetJobs
+    feed: Feed
     quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "dti-quick"))
     slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "dti-slow"))
     fitter: Fitter = field(default_factory=Fitter)  # asks the models of finished runs

@@ -64,7 +64,7 @@ async def test_a_client_that_reconnects_misses_nothing_and_gets_nothing_twice(
 async def test_events_arrive_while_it_runs(
     jp_fetch: Any, make: Make, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dti_service.handlers import events as module
+    from dti_service.handlers import streaming as module
 
     monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.3)
     experiment = make("running")
