@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Int, List, TraitError, TraitType, Unicode, validate
 
-from dti_service import profile
+from dti_service import logs, profile
 from dti_service.background import Background
 from dti_service.errors import InvalidRequest
 from dti_service.handlers import all_handlers
@@ -23,6 +24,7 @@ _AS_TEXT: dict[str, Any] = {
     "data_dir": str,
     "time_limit": lambda seconds: f"{seconds:g}s",
     "dataset_roots": lambda roots: [*map(str, roots)],
+    "log_dir": lambda folder: "" if folder is None else str(folder),
 }
 
 
@@ -122,6 +124,17 @@ class DTIServiceApp(ExtensionApp):
         help="Let anybody who can reach this server use the compatibility routes (/clustering/*, /datasets/*, /test)"
         " without a token: start, watch, cancel and delete tasks. Default: DTI_DISCOVER_OPEN, else false."
     ).tag(config=True)
+    log_json = Flag(
+        help="Log one JSON object a line, with the experiment that it is about. Default: DTI_LOG_JSON, else false."
+    ).tag(config=True)
+    log_dir = Text(
+        help="Folder for rotating log files of each server and worker, besides standard error; empty: none."
+        " Default: DTI_LOG_DIR."
+    ).tag(config=True)
+    x_accel = Text(
+        help="The internal location of an nginx before this server through which it sends files of the data directory"
+        " (see deploy/nginx/), such as /_dti_files; empty: the server sends them itself. Default: DTI_X_ACCEL."
+    ).tag(config=True)
     run_experiments = Bool(
         True,
         help="Run queued experiments in this server. False: only offer the interface, while `dti worker` runs them.",
@@ -131,6 +144,10 @@ class DTIServiceApp(ExtensionApp):
         "data-dir": "DTIServiceApp.data_dir",
         "devices": "DTIServiceApp.devices",
         "redis-url": "DTIServiceApp.redis_url",
+    }
+    flags = {  # noqa: RUF012
+        **ExtensionApp.flags,
+        "log-json": ({"DTIServiceApp": {"log_json": True}}, "Log one JSON object a line."),
     }
 
     @cached_property
@@ -176,6 +193,9 @@ class DTIServiceApp(ExtensionApp):
             profile=self.profile,
             warm_kernels=self.warm_kernels,
             discover_open=self.discover_open,
+            log_json=self.log_json,
+            log_dir=Path(self.log_dir).expanduser().resolve() if self.log_dir else None,
+            x_accel=self.x_accel.rstrip("/") or None,
         )
 
     def initialize(self) -> None:  # type: ignore[override]
@@ -191,6 +211,7 @@ class DTIServiceApp(ExtensionApp):
 
     def initialize_settings(self) -> None:
         settings = self.service_settings()
+        self._set_up_logs()
         self._refuse_what_is_dangerous(settings)
         self.background = Background(Service(settings), settings, self.serverapp)
         self.context: Context = self.background.context
@@ -200,6 +221,23 @@ class DTIServiceApp(ExtensionApp):
                 "THE COMPATIBILITY ROUTES ARE OPEN (discover_open): anybody who can reach this server may start, watch,"
                 " cancel and delete tasks below /clustering without a token."
             )
+
+    def _link_jupyter_server_extension(self, serverapp: Any) -> None:
+        super()._link_jupyter_server_extension(serverapp)
+        with contextlib.suppress(InvalidRequest):  # said when the extension is initialised
+            self._set_up_logs()
+
+    def _set_up_logs(self) -> None:
+        server: Any = self.serverapp
+        provider = getattr(server, "identity_provider", None)  # not there yet when the extension is linked
+        try:
+            logs.set_up(self.service_settings(), "server", secrets=[getattr(provider, "token", "") or ""])
+        except InvalidRequest as error:
+            if provider is None:
+                raise
+            for item in error.errors:
+                self.log.critical("%s: %s", item["field"], item["reason"])
+            server.exit(1)
 
     def _refuse_what_is_dangerous(self, settings: Settings) -> None:
         """Ends the whole server, and not only this extension: it is the server that would be open."""

@@ -35,6 +35,9 @@ class Settings:
     notify_secret: str | None = None  # callbacks are signed with it
     discover_open: bool = False  # /clustering/*, /datasets/* and /test need no token
     profile: str = "development"  # or "production": dangerous combinations are refused at start
+    log_json: bool = False  # one JSON object a line
+    log_dir: Path | None = None  # rotating files of each server and worker, besides standard error
+    x_accel: str | None = None  # the location of nginx through which it sends files of the data directory
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).expanduser().resolve())
@@ -46,14 +49,13 @@ class Settings:
         values: dict[str, Any] = {}
         problems = []
         for name, read in _READERS.items():
-            variable = f"DTI_{name.removesuffix('_s').upper()}"
-            text = environment.get(variable, "").strip()
+            text = environment.get(variable(name), "").strip()
             if not text:
                 continue
             try:
                 values[name] = read(text)
             except ValueError as error:
-                problems.append({"field": variable, "reason": str(error)})
+                problems.append({"field": variable(name), "reason": str(error)})
         if problems:
             raise InvalidRequest("The settings cannot be used", problems)
         return cls(**values)
@@ -67,6 +69,7 @@ class Settings:
             "DTI_ALLOW_HOSTS": ",".join(self.allow_hosts),
             "DTI_DATASET_ROOTS": ",".join(map(str, self.dataset_roots)),
             "DTI_MAX_UPLOAD_MB": str(self.max_upload_mb),
+            "DTI_LOG_JSON": str(self.log_json).lower(),
         }
 
     @property
@@ -140,6 +143,17 @@ def _profile(text: str) -> str:
     return text
 
 
+def _location(text: str) -> str:
+    if not re.fullmatch(r"/[A-Za-z0-9_./-]+", text):
+        raise ValueError(f"must be a location of nginx such as /_dti_files, not {text!r}")
+    return text.rstrip("/")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"DTI_{name.removesuffix('_s').upper()}"
+
+
 _READERS: dict[str, Any] = {
     "data_dir": Path,
     "redis_url": str,
@@ -156,4 +170,7 @@ _READERS: dict[str, Any] = {
     "notify_secret": str,
     "discover_open": _flag,
     "profile": _profile,
+    "log_json": _flag,
+    "log_dir": lambda text: Path(text).expanduser().resolve(),
+    "x_accel": _location,
 }

@@ -115,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="which device to serve (default: DTI_DEVICES)",
     )
     worker.add_argument("--burst", action="store_true", help="stop when the queue is empty")
+    worker.add_argument("--log-json", action="store_true", help="log one JSON object a line")
 
     command("doctor", "check this machine and say what to do about each problem")
     command("reindex", "rebuild the index from the experiment directories")
@@ -127,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--ip", default=None, help="address to listen on (default: localhost)")
     serve.add_argument("--port", type=int, default=None, help="port to listen on (default: 8888)")
     serve.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    serve.add_argument("--log-json", action="store_true", help="log one JSON object a line")
     serve.add_argument(
         "--allow-root", action="store_true", help="serve although this user is root, as in a container"
     )

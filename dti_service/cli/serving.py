@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-import sys
 
+from dti_service import logs
 from dti_service.cli.backend import open_settings
+
+log = logging.getLogger("dti_service.worker")
 
 
 def serve_command(arguments: argparse.Namespace) -> int:
     """The server of `jupyter lab`, without the laboratory: page, REST interface and dispatcher."""
     settings = open_settings(arguments)
     os.environ["DTI_DATA_DIR"] = str(settings.data_dir)
+    if arguments.log_json:
+        os.environ["DTI_LOG_JSON"] = "true"
     options = []
     if arguments.ip:
         options.append(f"--ServerApp.ip={arguments.ip}")
@@ -35,7 +40,11 @@ def worker_command(arguments: argparse.Namespace) -> int:
     settings = open_settings(arguments)
     if arguments.device:
         settings = settings.replace(devices=arguments.device)
-    print(f"Serving the queue of {settings.data_dir}; stop with Ctrl-C.", file=sys.stderr)
+    if arguments.log_json:
+        os.environ["DTI_LOG_JSON"] = "true"  # also for the processes of further devices
+        settings = settings.replace(log_json=True)
+    logs.set_up(settings, f"worker-{settings.devices}")
+    log.info("Serving the queue of %s; stop with Ctrl-C", settings.data_dir)
     if settings.redis_url:
         from dti_service.dispatch.rq_worker import serve
 

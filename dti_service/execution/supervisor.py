@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dti_service import logs
 from dti_service.execution.attempt import NOT_CLAIMED, Attempt, Limits
 from dti_service.execution.inputs import Inputs
 from dti_service.execution.job import clean_environment
@@ -108,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--interrupt-grace", type=float, default=5.0, metavar="S", help="for it to stop after an interrupt"
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s dti-supervisor: %(message)s")
+    wanted = {"DTI_LOG_JSON": os.environ.get("DTI_LOG_JSON", "")}
+    logs.set_up(Settings.from_env(wanted), "supervisor", level=logging.WARNING)
     limits = Limits(options.time_limit, options.grace, options.interrupt_grace)
     take_in_orphans()
     with Inputs() as inputs:
