@@ -19,7 +19,9 @@ from dti_sprites.config import DataConfig, RunConfig
 from dti_sprites.data import ImageSet, check_enough, load_images
 from dti_sprites.data.imageset import encode_labels
 from dti_sprites.data.labels import read_labels
+from dti_sprites.data.masks import read_masks
 from dti_sprites.errors import DataError, TrainingStopped
+from dti_sprites.evaluation.scenes import scene_metrics
 from dti_sprites.models import build_model
 from dti_sprites.results import layout
 from dti_sprites.results.archive import pack
@@ -353,6 +355,23 @@ class Run:
         if not figures:
             raise DataError("labels: none of the images has a known label")
         return figures
+
+    def evaluate_masks(
+        self, images: Any, masks: str | Path | None = None, classes: str | Path | None = None
+    ) -> dict[str, float]:
+        """How well the model (of kind sprites) decomposes `images`, given as to `train`: `scene_metrics` of all.
+
+        `masks` and `classes` are folders with a picture for each image, of the same name, whose values number its
+        objects, or the classes of its pixels; 0 is the background. Raises DataError.
+        """
+        image_set = load_images(images, self.new_data)
+        truth = {
+            name: read_masks(Path(folder), image_set, self.new_data)
+            for name, folder in (("instance", masks), ("semantic", classes))
+            if folder is not None
+        }
+        known = dataclasses.replace(image_set, masks={**image_set.masks, **truth})
+        return scene_metrics(self.model, known, n_images=None)
 
     def export(self, to: str | Path | None = None) -> Path:
         """Pack the result tree as a zip file (default: beside the tree, named after it) and return its path."""

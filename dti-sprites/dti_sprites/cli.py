@@ -71,7 +71,21 @@ def build_parser(benchmark: str | None = None) -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="measure a run against known classes")
     _add_run(evaluate)
-    evaluate.add_argument("--labels", metavar="FILE", required=True, help="CSV of name, label")
+    evaluate.add_argument("--labels", metavar="FILE", help="known classes: CSV of name, label")
+    evaluate.add_argument("--images", metavar="DIR", help="images with known masks, to decompose and compare")
+    evaluate.add_argument(
+        "--masks",
+        metavar="DIR",
+        type=Path,
+        help="for each of --images a picture whose values number its objects",
+    )
+    evaluate.add_argument(
+        "--classes",
+        metavar="DIR",
+        type=Path,
+        help="for each of --images a picture whose values number the classes",
+    )
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_json(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -259,7 +273,15 @@ def _choose_k(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from dti_sprites.api import load_run
 
-    figures = load_run(options.run, device="cpu").evaluate(options.labels)
+    masks = {name: folder for name in ("masks", "classes") if (folder := getattr(options, name)) is not None}
+    if options.labels is None and not masks:
+        raise ConfigError([("--labels", "give known classes, or --images with --masks or --classes")])
+    if masks and options.images is None:
+        raise ConfigError([("--images", f"give the images that --{next(iter(masks))} belongs to")])
+    run = load_run(options.run, device=options.device)
+    figures = {} if options.labels is None else run.evaluate(options.labels)
+    if masks:
+        figures |= run.evaluate_masks(options.images, **masks)
     if options.json:
         _print_json(figures)
     else:

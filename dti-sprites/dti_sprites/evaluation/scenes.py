@@ -14,7 +14,7 @@ from torch import Tensor
 from dti_sprites.data.batches import DeviceBatches
 from dti_sprites.data.imageset import ImageSet
 from dti_sprites.errors import DataError
-from dti_sprites.evaluation.segmentation import ari, ari_fg, instance_miou, semantic_metrics
+from dti_sprites.evaluation.segmentation import ari, ari_fg, cosegmentation, instance_miou, semantic_metrics
 from dti_sprites.models import DTIModel, Inference
 
 PUBLISHED_IMAGES = 320  # published figures are those of the first 320 training images
@@ -63,8 +63,11 @@ def scene_metrics(
 
     Returns, as far as there are such masks, "ari" (all pixels), "ari_fg" (pixels of objects only, each given to
     a layer), "instance_miou", and "mean_class_accuracy", "miou", "accuracy" over semantic classes, also with
-    the suffix "_fg". Raises DataError when there are no masks.
+    the suffix "_fg"; with one sprite in one layer also "cosegmentation_accuracy" and "cosegmentation_iou" of the object
+    against the rest. Raises DataError when there are no masks, or the model has no layers.
     """
+    if model.config.model.kind != "sprites":
+        raise DataError(f"masks are found by models of kind sprites, not {model.config.model.kind}")
     if not images.masks.keys() & {"instance", "semantic"}:
         raise DataError("the images have no known masks to compare with")
     if n_images is not None and n_images < len(images):
@@ -79,4 +82,7 @@ def scene_metrics(
         truth = images.masks["semantic"].numpy().astype(np.int64)
         all_scores = semantic_metrics(truth, found.semantic)
         scores |= {name: value for name, value in all_scores.items() if isinstance(value, float)}
+    if model.n_prototypes == 1 and model.config.model.sprites.n_layers == 1:
+        whole = cosegmentation(truth, found.instance)
+        scores |= {f"cosegmentation_{name}": value for name, value in whole.items()}
     return scores

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from dti_sprites.config import DataConfig
 from dti_sprites.data.benchmarks.digits import open_hdf5
 from dti_sprites.data.benchmarks.registry import Place, benchmark, find
-from dti_sprites.data.decode import fit
-from dti_sprites.data.files import list_images
 from dti_sprites.data.imageset import ImageSet
 from dti_sprites.data.load import load_images
+from dti_sprites.data.masks import read_masks
 from dti_sprites.data.scenes import generate_shapes
 from dti_sprites.data.tetrominoes import generate_tetrominoes
 from dti_sprites.errors import DataError
@@ -59,21 +56,6 @@ def _from_folders(folder: Path, place: Place) -> ImageSet:
         if (folder.parent / name).is_dir():
             masks[key] = read_masks(folder.parent / name, images, place.config)
     return dataclasses.replace(images, masks=masks)
-
-
-def read_masks(folder: Path, images: ImageSet, config: DataConfig) -> torch.Tensor:
-    """Label maps uint8 (N, H, W) of `images` from files of the same name (any image extension), cut like them."""
-    by_stem = {Path(name).with_suffix("").as_posix(): path for name, path in list_images(folder)}
-    masks = np.empty((len(images), *images.size), dtype=np.uint8)
-    for i, name in enumerate(images.names):
-        path = by_stem.get(Path(name).with_suffix("").as_posix())
-        if path is None:
-            raise DataError(f"no mask for {name} in {folder}")
-        with Image.open(path) as mask:
-            plain = mask if mask.mode in ("P", "L") else mask.convert("L")
-            plain = Image.fromarray(np.asarray(plain))  # palette indices are the labels
-            masks[i] = np.asarray(fit(plain, images.size, config, Image.Resampling.NEAREST))
-    return torch.from_numpy(masks)
 
 
 def _from_hdf5(path: Path, place: Place) -> ImageSet:
