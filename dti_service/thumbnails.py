@@ -34,7 +34,7 @@ def thumbnail(source: Path, cache: Path, size: int, form: str = "webp") -> Path:
     target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.{form}"
     if target.is_file():
         return target
-    data = _encode(_load(source, size), size, form)
+    data = small_picture(source, size, form)
     cache.mkdir(exist_ok=True)  # not its parents: a deleted experiment must not come back
     partial = cache / f".{target.name}.{os.getpid()}.{threading.get_ident()}"
     try:
@@ -43,6 +43,11 @@ def thumbnail(source: Path, cache: Path, size: int, form: str = "webp") -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def small_picture(source: Path, size: int, form: str = "webp") -> bytes:
+    """The content of such a thumbnail, kept nowhere. `InvalidRequest` as `thumbnail`, OSError."""
+    return _encode(_load(source, size), size, form)
 
 
 @contextmanager

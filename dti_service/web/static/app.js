@@ -1,20 +1,14 @@
 // The page: header, router, and which view belongs to which address.
 
 import { Api } from './lib/api.js';
-import { fill, h, s } from './lib/dom.js';
+import { h, s } from './lib/dom.js';
+import { commonKeys, showKeys } from './lib/help.js';
 import { createI18n, LANGUAGES, loadWords, preferredLanguage } from './lib/i18n.js';
 import { icon } from './lib/icons.js';
 import { createRouter, formatHash } from './lib/router.js';
+import { createStage } from './lib/stage.js';
 import { remembered } from './lib/store.js';
-import { createUi, keyLabel } from './lib/ui.js';
-
-// Each view is fetched when its address is first opened.
-const VIEWS = {
-  experiments: () => import('./views/experiments.js'),
-  new: () => import('./views/start.js'),
-  e: () => import('./views/experiment.js'),
-  compare: () => import('./views/comparison.js'),
-};
+import { createUi } from './lib/ui.js';
 
 const root = document.body;
 const prefs = remembered('dti.preferences', { language: null, theme: 'auto' });
@@ -40,9 +34,6 @@ async function start() {
   root.replaceChildren();
   const main = h('main', { id: 'content', tabindex: -1 });
   const ui = createUi({ root, i18n, prefs });
-  let view = null;
-  let place = null;
-  let turn = 0; // counts the views, so that a slow one does not come after a later one
   let pageTitle = '';
 
   /** Text of the tab; views put the state of a run in front. */
@@ -51,8 +42,21 @@ async function start() {
     document.title = text ? `${text} · DTI` : 'DTI';
   }
 
-  const router = createRouter(show);
+  const router = createRouter((route) => stage.show(route));
   const context = { api, ui, i18n, t, prefs, router, title, main };
+  const stage = createStage(main, context, {
+    onView(name) {
+      for (const { match, element } of links) {
+        if (match === name) element.setAttribute('aria-current', 'page');
+        else element.removeAttribute('aria-current');
+      }
+    },
+    onShown(again) {
+      if (!again) return;
+      main.focus({ preventScroll: true });
+      ui.announce(pageTitle);
+    },
+  });
 
   const links = [
     { path: [], label: t('nav.experiments'), iconName: 'rows', match: 'experiments' },
@@ -94,63 +98,15 @@ async function start() {
     ui.iconButton(t('keys.title'), 'help', () => showKeys(ui), { hint: '?' }));
   root.prepend(skip, header, main);
 
-  const endKeys = ui.keys.layer(t('keys.everywhere'), [
-    { keys: ['?'], label: t('keys.help'), run: () => showKeys(ui) },
-    { keys: ['/'], label: t('keys.search'), run: () => {
-      const field = main.querySelector('input[type="search"]');
-      field?.focus();
-      return Boolean(field);
-    } },
-  ]);
-
-  async function show(route) {
-    const [first, id] = route.path;
-    const name = first === 'e' && id ? `e/${id}` : first === 'new' || first === 'compare' ? first : 'experiments';
-    for (const { match, element } of links) {
-      if (match === name) element.setAttribute('aria-current', 'page');
-      else element.removeAttribute('aria-current');
-    }
-    if (view?.update && place === name && view.update(route) !== false) return;
-    const again = view !== null;
-    view?.dispose?.();
-    view = null;
-    fill(main);
-    main.className = '';
-    place = name;
-    turn += 1;
-    const mine = turn;
-    const { mount } = await VIEWS[name.startsWith('e/') ? 'e' : name]();
-    if (mine !== turn) return;
-    view = mount(main, context, name.startsWith('e/') ? { id, route } : route);
-    main.scrollTop = 0;
-    if (again) {
-      main.focus({ preventScroll: true });
-      ui.announce(pageTitle);
-    }
-  }
+  const endKeys = commonKeys(ui, main);
 
   router.start();
   return () => {
-    turn += 1;
-    view?.dispose?.();
+    stage.dispose();
     router.stop();
     endKeys();
     ui.keys.stop();
   };
-}
-
-function showKeys(ui) {
-  const { t } = ui;
-  if (document.querySelector('.dti dialog.keys-help[open]')) return;
-  const sections = ui.keys.all().filter((layer) => layer.bindings.some((one) => one.label));
-  ui.dialog({
-    title: t('keys.title'),
-    className: 'keys-help',
-    build: (body) => fill(body, h('div.shortcuts', null, sections.map((layer) => h('section', null, h('h3', null, layer.title),
-      h('dl', null, layer.bindings.filter((one) => one.label).map(({ keys, label }) => [
-        h('dt', null, keys.slice(0, 2).flatMap((key, at) => [at ? ' ' : null, h('kbd', null, keyLabel(key, t))])),
-        h('dd', null, label)])))))),
-  });
 }
 
 let running = start();

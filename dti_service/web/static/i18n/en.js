@@ -3,6 +3,7 @@
 export default {
   'language.name': 'English',
   'brand': 'DTI Service',
+  'embed.tab': 'Open on the page',
   'nav': 'Main',
   'nav.experiments': 'Experiments',
   'nav.new': 'New experiment',

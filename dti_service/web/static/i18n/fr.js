@@ -3,6 +3,7 @@
 export default {
   'language.name': 'Français',
   'brand': 'DTI Service',
+  'embed.tab': 'Ouvrir dans la page',
   'nav': 'Principal',
   'nav.experiments': 'Expériences',
   'nav.new': 'Nouvelle expérience',

@@ -64,7 +64,9 @@ export function installGestures(root, { rowOf, rowsFor, thumbnail, drop, lasso, 
       rows.slice(0, 3).reverse().map((row) => h('img', { alt: '', src: thumbnail(row) })),
       h('span.drag-count.num', null, rows.length));
     ghost.append(h('span.drag-target'));
+    ghost.popover = 'manual'; // above everything, wherever it is carried
     root.append(ghost);
+    ghost.showPopover?.();
     drag = { rows, ghost, over: null };
     root.classList.add('dragging');
     began?.(rows);

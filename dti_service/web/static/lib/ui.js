@@ -211,7 +211,9 @@ export function createUi({ root, i18n, prefs }) {
       event.stopPropagation();
     });
     const host = button.closest('dialog') ?? root;
+    list.popover = 'manual'; // above everything, also where an ancestor clips what lies in it
     host.append(list);
+    list.showPopover?.();
     const at = button.getBoundingClientRect();
     const size = list.getBoundingClientRect();
     const left = Math.max(8, Math.min(at.left, innerWidth - size.width - 8));
@@ -253,7 +255,7 @@ export function createUi({ root, i18n, prefs }) {
 
   return {
     root, i18n, t, prefs, announce, toast, failure, dialog, confirm, prompt, menu, menuButton, button, iconButton,
-    keys: createKeys(t),
+    keys: createKeys(t, root),
   };
 }
 
@@ -261,9 +263,9 @@ const EDITABLE = 'input:not([type=checkbox]):not([type=radio]):not([type=range])
 
 /**
  * Keyboard shortcuts in layers: the topmost layer that knows a key takes it. A key is written as "m", "shift+m",
- * "mod+z" (Ctrl or Command) or "ArrowLeft". Nothing fires while a text is being typed.
+ * "mod+z" (Ctrl or Command) or "ArrowLeft". Nothing fires while a text is being typed, or outside of `root`.
  */
-export function createKeys(t) {
+export function createKeys(t, root) {
   const layers = [];
   function name(event) {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -276,7 +278,7 @@ export function createKeys(t) {
     if (event.defaultPrevented || event.isComposing) return;
     if (event.target.closest?.(EDITABLE)) return;
     const pressed = name(event);
-    const inDialog = event.target.closest?.('dialog[open]') ?? document.querySelector('.dti dialog[open]');
+    const inDialog = event.target.closest?.('dialog[open]') ?? root.querySelector('dialog[open]');
     for (const layer of [...layers].reverse()) {
       if (inDialog && !inDialog.contains(layer.scope?.() ?? null)) continue;
       const binding = layer.bindings.find((one) => one.keys.includes(pressed));
@@ -286,7 +288,7 @@ export function createKeys(t) {
       return;
     }
   }
-  document.addEventListener('keydown', onKey);
+  root.addEventListener('keydown', onKey);
   return {
     /** bindings: [{keys: ['m'], label, run, when}]. `scope`: the dialog that the layer belongs to. */
     layer(title, bindings, scope = null) {
@@ -298,7 +300,7 @@ export function createKeys(t) {
       };
     },
     all: () => layers,
-    stop: () => document.removeEventListener('keydown', onKey),
+    stop: () => root.removeEventListener('keydown', onKey),
   };
 }
 

@@ -105,6 +105,7 @@ export function mount(element, context, { id, route }) {
     });
     inner = view;
     ends.add(() => view.dispose());
+    context.onResult?.(view);
     if (variant) view.session.adopt(place.query.v, variant);
     else if (place.query.v) ui.toast(t('variant.gone', { name: place.query.v }), { tone: 'bad' });
     element.dataset.ready = 'result';

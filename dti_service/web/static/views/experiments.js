@@ -377,7 +377,9 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
       draw();
     });
   }, { passive: true });
-  ends.listen(window, 'resize', () => draw());
+  const sizes = new ResizeObserver(() => draw());
+  sizes.observe(scroller);
+  ends.add(() => sizes.disconnect());
   ends.listen(window, 'pagehide', settle);
   ends.listen(document, 'visibilitychange', refresh);
   ends.interval(refresh, REFRESH);
