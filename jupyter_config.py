@@ -22,6 +22,9 @@ c = get_config()  # noqa: F821 (given by Jupyter to its configuration files)
 c.ServerApp.jpserver_extensions = {"dti_service": True}
 c.ServerApp.root_dir = str(here)
 
+# The launcher tile and the menu of this checkout, whatever version of them is installed.
+c.LabApp.extra_labextensions_path = [str(here / "dti_service" / "labextensions")]
+
 # Every route must say who may use it; one that does not is closed.
 c.ServerApp.allow_unauthenticated_access = False
 

@@ -18,6 +18,11 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     return [{"module": "dti_service.extension", "app": DTIServiceApp}]
 
 
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where `jupyter labextension develop` finds what the package adds to JupyterLab."""
+    return [{"src": "labextensions/dti-service", "dest": "dti-service"}]
+
+
 def __getattr__(name: str) -> Any:
     # The client is loaded when it is asked for: a notebook that imports `dti_service.run` needs no HTTP.
     if name in ("AsyncClient", "Client"):
