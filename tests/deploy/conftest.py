@@ -151,6 +151,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture
+def free_ports() -> Callable[[int], tuple[int, ...]]:
+    """`free_ports(2)`: so many different ports of this machine that nobody uses."""
+
+    def find(number: int) -> tuple[int, ...]:
+        probes = [socket.socket() for _ in range(number)]
+        try:
+            for probe in probes:
+                probe.bind(("127.0.0.1", 0))
+            return tuple(int(probe.getsockname()[1]) for probe in probes)
+        finally:
+            for probe in probes:
+                probe.close()
+
+    return find
+
+
 def wait_for(url: str, process: Any, log: Path, within_s: float = 60) -> None:
     """Wait until something answers with 200 there."""
     end = time.monotonic() + within_s
