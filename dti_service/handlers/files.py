@@ -168,26 +168,49 @@ class FileHandler(Handler):
     async def send_file(self, path: Path, *, filename: str | None = None, policy: str = SANDBOX) -> None:
         """Answer with a file, or with the part of it that was asked for. Call last in a verb."""
         opened = await self.quick(open_file, path)
-        await self.send(opened, content_type(path), filename or path.name, policy=policy)
+        await self.send(opened, content_type(path), filename or path.name, policy=policy, path=path)
 
     async def send(
-        self, source: Source, media_type: str, filename: str, *, inline: bool = True, policy: str = SANDBOX
+        self,
+        source: Source,
+        media_type: str,
+        filename: str,
+        *,
+        inline: bool = True,
+        policy: str = SANDBOX,
+        path: Path | None = None,
     ) -> None:
-        """Answer with the bytes of a source, which is closed at the end. Call last in a verb."""
+        """Answer with the bytes of a source, which is closed at the end. Call last in a verb. `path` is the file
+        that they come from, if that is all they are: a proxy may then send it."""
         self.set_header("Content-Disposition", attachment(filename, inline=inline))
         self.set_header("Content-Security-Policy", policy)
         try:
-            await self._send(source, media_type)
+            await self._send(source, media_type, self._through_proxy(path))
         finally:
             source.close()
 
-    async def _send(self, source: Source, media_type: str) -> None:
+    def _through_proxy(self, path: Path | None) -> str | None:
+        """The location by which nginx sends a file of the data directory, if the settings say that it does."""
+        settings = self.context.settings
+        if settings.x_accel is None or path is None or not path.is_relative_to(settings.data_dir):
+            return None
+        return quote(f"{settings.x_accel}/{path.relative_to(settings.data_dir)}")
+
+    async def _send(self, source: Source, media_type: str, location: str | None) -> None:
         self.answer_type = media_type
         self.set_header("Cache-Control", self.caching)
         self.set_header("Etag", source.etag)
         self.set_header("Last-Modified", format_datetime(source.modified, usegmt=True))
         if self._not_modified(source):
             self.set_status(304)
+            self.finish()
+            return
+        if location is not None:
+            # nginx takes the type and the policy from this answer; length, version and parts are its own business.
+            self.clear_header("Etag")
+            self.clear_header("Last-Modified")
+            self.set_header("Content-Type", media_type)
+            self.set_header("X-Accel-Redirect", location)
             self.finish()
             return
         start, end = 0, source.size
