@@ -189,6 +189,9 @@ class Attempt:
         try:
             executor = self._start_executor(experiment, sockets)
             self._watch(executor)
+            if self._cancelled():
+                # The notebook looks for the wish too, and may have ended for it before it was noticed here.
+                self.reason = "cancel"
             for_memory = oom_kills() > kills_before
             self._end_processes()
             if self.standby is not None:

@@ -109,6 +109,9 @@ class NotebookRun:
             task = self.kernel.loop.create_task(self._interrupt())
             self._tasks.add(task)
 
+    def _stop_wanted(self) -> bool:
+        return self.stopping or self.observer.stop_requested()
+
     async def _interrupt(self) -> None:
         self.kernel.interrupt()
         await asyncio.sleep(self.interrupt_grace_s)
@@ -123,7 +126,7 @@ class NotebookRun:
             ticker = asyncio.create_task(self._tick())
             self._tasks.add(ticker)
             for index, cell in enumerate(self.notebook.cells):
-                if self.stopping or self.observer.stop_requested():
+                if self._stop_wanted():
                     raise Interrupted
                 if not await self._run_cell(index, cell):
                     break
@@ -139,7 +142,13 @@ class NotebookRun:
 
     async def _connect(self) -> None:
         if self.kernel.client is None:
-            await self.kernel.connect(self.start_timeout_s)
+            connecting = asyncio.ensure_future(self.kernel.connect(self.start_timeout_s))
+            self._tasks.add(connecting)
+            # A kernel that is slow to start does not delay a stop.
+            while not (await asyncio.wait({connecting}, timeout=TICK_S))[0]:
+                if self._stop_wanted():
+                    raise Interrupted
+            connecting.result()
         self._client = ExecutionClient(self.notebook, self.kernel, self.observer, **self._options)
         self._client.reset_execution_trackers()
 
@@ -207,7 +216,7 @@ class NotebookRun:
             await self._client.async_execute_cell(cell, index)
             return True
         except CellExecutionError as error:
-            if self.stopping or self.observer.stop_requested():
+            if self._stop_wanted():
                 raise Interrupted from None
             if error.ename == "SystemExit" and error.evalue in {"", "0", "None"}:
                 return False

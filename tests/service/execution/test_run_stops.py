@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +67,39 @@ class TestCancel:
         runs.wait_for(lambda: runs.store.get(id).state == "running", "the claim")
         runs.store.request_cancel(id)
         assert runs.end(supervisor, id).state == "cancelled"
+
+    def test_that_the_notebook_notices_before_its_supervisor(self, runs: Any) -> None:
+        """On a busy machine the supervisor may not have its turn before everything below it has ended."""
+        id = runs.submit(COOPERATIVE, FINISH)
+        supervisor = runs.start(id)
+        runs.wait_for_file(id, "began")
+        supervisor.send_signal(signal.SIGSTOP)
+        runs.store.request_cancel(id)
+        runs.wait_for_file(id, "executor.json")
+        supervisor.send_signal(signal.SIGCONT)
+        experiment = runs.end(supervisor, id)
+        assert (experiment.state, experiment.error) == ("cancelled", None)
+        assert runs.states(id) == ["queued", "running", "cancelled"]
+
+    def test_does_not_wait_for_a_kernel_that_is_slow_to_start(
+        self, runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec = tmp_path / "share" / "kernels" / "slow"
+        spec.mkdir(parents=True)
+        command = ["sh", "-c", "touch began; exec sleep 300"]
+        (spec / "kernel.json").write_text(
+            json.dumps({"argv": command, "display_name": "Slow", "language": "python"})
+        )
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+        id = runs.submit(SLEEPING)
+        source = runs.file(id, "source.ipynb")
+        source.write_text(source.read_text().replace('"name": "python3"', '"name": "slow"'))
+        # With so much patience, nobody but the executor itself can end the run in time.
+        supervisor = runs.start(id, grace=600.0, interrupt_grace=600.0)
+        runs.wait_for_file(id, "began")
+        runs.store.request_cancel(id)
+        assert runs.end(supervisor, id).state == "cancelled"
+        assert runs.statuses(id) == ["pending", "pending"]
 
     def test_when_the_executor_itself_is_stuck(self, runs: Any) -> None:
         """It can neither interrupt nor save; the notebook is put right for it."""
