@@ -95,6 +95,9 @@ export class Api {
   remove(id) { return this.json('DELETE', `experiments/${id}`); }
   cancel(id) { return this.json('POST', `experiments/${id}/cancel`); }
   rerun(id, changes) { return this.json('POST', `experiments/${id}/rerun`, { json: changes ?? {} }); }
+  assign(id, request, key) {
+    return this.json('POST', `experiments/${id}/assign`, { json: request, headers: key ? { 'Idempotency-Key': key } : {} });
+  }
   artifact(id, path, query) { return this.url(`experiments/${id}/artifacts/${escapePath(path)}`, query); }
 
   // -- notebooks, datasets, devices ----------------------------------------------------------------------

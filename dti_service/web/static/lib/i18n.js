@@ -68,6 +68,17 @@ export function createI18n(language, words, locales = globalThis.navigator?.lang
     return t('time.s', { seconds: rest });
   }
 
+  /** A time that is only guessed: "40 s", "7 min", "2 h 30 min". */
+  function roughly(seconds) {
+    if (seconds < 90) return t('time.s', { seconds: Math.max(10, Math.round(seconds / 10) * 10) });
+    if (seconds < 5400) return t('time.m', { minutes: Math.round(seconds / 60) });
+    if (seconds < 36000) {
+      const tens = Math.round(seconds / 600);
+      return tens % 6 ? t('time.hm', { hours: Math.floor(tens / 6), minutes: (tens % 6) * 10 }) : t('time.h', { hours: tens / 6 });
+    }
+    return t('time.h', { hours: Math.round(seconds / 3600) });
+  }
+
   const day = () => kept('day', () => new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', year: 'numeric' }));
   const clock = () => kept('clock', () => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' }));
   const parse = (value) => {
@@ -87,7 +98,7 @@ export function createI18n(language, words, locales = globalThis.navigator?.lang
 
   const collator = () => kept('collator', () => new Intl.Collator(locale, { numeric: true, sensitivity: 'base' }));
   return {
-    language, t, number, distance, duration, date, time, bytes,
+    language, t, number, distance, duration, roughly, date, time, bytes,
     percent: (share) => numbers('percent', { style: 'percent' }).format(Number.isFinite(share) ? share : 0),
     dateTime: (value) => (parse(value) ? `${date(value)}, ${time(value)}` : '–'),
     compare: (a, b) => collator().compare(a, b),

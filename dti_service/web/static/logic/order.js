@@ -88,6 +88,7 @@ export function imageFilter({ text = '', source = '', tag = '', only = '', clust
     if (tag && !image.tags.includes(tag)) return false;
     if (only === 'moved' && !curation.moved(row)) return false;
     if (only === 'noted' && !image.note && !image.tags.length) return false;
+    if (only === 'unfit' && !isUnfit(curation.result, row)) return false;
     if (only === 'doubtful' && !(curation.doubt(row) > 0.9)) return false;
     if (!words.length) return true;
     const cluster = curation.name(curation.place[row]);
@@ -95,6 +96,9 @@ export function imageFilter({ text = '', source = '', tag = '', only = '', clust
     return words.every((word) => hay.includes(word));
   };
 }
+
+/** Does an image lie further from its prototype than any did when the model was trained? Only `assign` can tell. */
+export const isUnfit = (result, row) => /^false$/i.test(result.others(row).fits ?? '');
 
 /** The first and the last year that a text names: "s. XV (1480-1492)" is 1480 to 1492; null without any. */
 export function years(text) {

@@ -91,7 +91,7 @@ export function mount(element, context, { id, route }) {
     }
     const view = new ResultView(element, {
       ui, source, result, record, author, masked, lab: document.querySelector('meta[name="dti-lab"]')?.content ?? '', linked: DATASET_ID.test(record.dataset ?? ''),
-      originals: originals(api, record, result),
+      originals: originals(api, record, result), go: (path, query) => router.go(path, query),
       onRename: (name) => api.patch(id, { name }).then((now) => {
         title(now.name);
         return now;

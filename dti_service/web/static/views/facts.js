@@ -1,6 +1,7 @@
 // Facts of an experiment's record that several views show.
 
 import { h } from '../lib/dom.js';
+import { formatHash } from '../lib/router.js';
 
 export const isActive = (item) => ['queued', 'running', 'cancelling'].includes(item.state);
 
@@ -37,6 +38,15 @@ export function progressBar(item, i18n) {
   const bar = h('progress', { max: known ? progress.total : 1, 'aria-label': t('progress') });
   if (known) bar.value = progress.step ?? 0;
   return h('div.progress-line', null, bar, h('span.muted.num', null, words));
+}
+
+/** Parameters as lines of facts: what names another run leads there, and no bare id is shown. */
+export function parameterFacts(record, { t }) {
+  return Object.entries(record.parameters ?? {}).filter(([, value]) => value !== null && value !== '').map(([name, value]) => {
+    const [id, reading] = name === 'start_from' || (name === 'experiment' && record.notebook === 'assign_images') ? String(value).split('/') : [];
+    if (id) return [name, h('a', { href: formatHash(['e', id], { v: reading }) }, t('begin.link'))];
+    return [name, typeof value === 'object' ? JSON.stringify(value) : String(value)];
+  });
 }
 
 export function unitWord(unit, { t }) {

@@ -19,9 +19,9 @@ const nothingYet = () => ({
 });
 
 export class ImagesPart {
-  /** Of the form: api, ui, t, i18n; `startWith`: dataset as text or null; `onChange()`. */
-  constructor({ api, ui, t, i18n, startWith, onChange }) {
-    Object.assign(this, { api, ui, t, i18n, onChange });
+  /** Of the form: api, ui, t, i18n; `startWith`: dataset as text or null, with `startCount` images; `onChange()`. */
+  constructor({ api, ui, t, i18n, startWith, startCount = NaN, onChange }) {
+    Object.assign(this, { api, ui, t, i18n, startWith, startCount, onChange });
     this.ends = disposer();
     this.kind = !startWith || startWith === SAMPLE ? (startWith ? 'sample' : 'files') : DATASET_ID.test(startWith) ? 'dataset' : 'path';
     this.path = this.kind === 'path' ? startWith : '';
@@ -66,7 +66,7 @@ export class ImagesPart {
 
   count() {
     if (this.kind === 'sample') return SAMPLE_SIZE;
-    if (this.kind === 'path') return NaN;
+    if (this.kind === 'path') return this.path.trim() === this.startWith ? this.startCount : NaN;
     const { dataset } = this.part;
     if (this.unfetched) return NaN;
     return dataset?.counts?.images || dataset?.n_images || (this.kind === 'files' && this.local?.length ? this.local.filter(({ file }) => file.type.startsWith('image/')).length || NaN : NaN);
@@ -152,6 +152,7 @@ export class ImagesPart {
     const { t } = this;
     const input = h('input', { type: 'text', id: uid('field'), value: this.path, placeholder: '/data/initials', oninput: () => {
       this.path = input.value;
+      this.onChange();
     } });
     return h('div', null, h('label.field', { for: input.id }, t('images.path.label')), input, h('p.hint', null, t('images.path.hint')));
   }

@@ -5,15 +5,17 @@ import { installGestures } from '../lib/gestures.js';
 import { icon } from '../lib/icons.js';
 import { Pictures } from '../lib/pictures.js';
 import { Session } from '../lib/session.js';
+import { formatHash } from '../lib/router.js';
 import { remembered } from '../lib/store.js';
 import { Arrangement } from '../logic/arrangement.js';
 import { STATES, UNSORTED } from '../logic/curation.js';
 import { sectionsWithin, tilesInRect } from '../logic/layout.js';
-import { CLUSTER_ORDERS, doubtfulQueue, facetsOf, IMAGE_ORDERS, outliers } from '../logic/order.js';
+import { CLUSTER_ORDERS, doubtfulQueue, facetsOf, IMAGE_ORDERS, isUnfit, outliers } from '../logic/order.js';
 import { Selection } from '../logic/selection.js';
 import { folderOf } from '../logic/table.js';
 import { Dock } from './dock.js';
 import { exportMenu } from './export.js';
+import { beganFrom, learnMenu } from './learn.js';
 import { Rail } from './rail.js';
 import { ClusterView } from './tiles.js';
 import { describe } from './words.js';
@@ -137,8 +139,29 @@ export class ResultView {
     this.dockButtons = [dockButton('about', 'file'), dockButton('history', 'history'), dockButton('tray', 'tray')];
     fill(this.titleBar, h('a.icon-button.button', { href: '#/', 'aria-label': t('nav.experiments'), title: t('nav.experiments') }, icon('back')),
       h('h1', null, name), h('span.muted.num.result-facts', null, `${t('n.images', { n: this.result.n })} · ${t('n.clusters', { n: this.result.k })}`),
-      this.checked, h('span.spacer'), this.saveState, this.variantButton, this.undoButton, this.redoButton, ...this.dockButtons, exportMenu(this));
+      this.unfitButton(), this.changedLink(), this.checked, h('span.spacer'), this.saveState, this.variantButton, this.undoButton, this.redoButton, ...this.dockButtons, this.go ? learnMenu(this) : null, exportMenu(this));
     this.paintTitle();
+  }
+
+  /** New images on a finished model: how many of them fit nowhere, and the way to see them. */
+  unfitButton() {
+    if (!this.result.header.includes('fits')) return null;
+    const { t } = this.ui;
+    let n = 0;
+    for (let row = 0; row < this.result.n; row += 1) if (isUnfit(this.result, row)) n += 1;
+    if (!n) return h('span.muted', null, t('unfit.none'));
+    this.unfit = h('button.unfit', { type: 'button', 'aria-pressed': 'false', title: t('unfit.hint'), onclick: () => {
+      const on = this.arrangement.filter.only !== 'unfit';
+      if (on) this.setOrder('worst');
+      this.setFilter({ only: on ? 'unfit' : '' });
+    } }, icon('flag', 16), t('unfit.n', { n }));
+    return this.unfit;
+  }
+
+  /** A run that began from clusters leads to what became of them. */
+  changedLink() {
+    const began = beganFrom(this.record);
+    return began ? h('a.button', { href: formatHash(['compare'], { a: began, b: this.source.id }) }, icon('compare', 16), this.ui.t('learn.changed')) : null;
   }
 
   buildTools() {
@@ -363,6 +386,7 @@ export class ResultView {
     if (this.search.value !== (filter.text ?? '')) this.search.value = filter.text ?? '';
     const count = [filter.source, filter.tag, filter.only, filter.cluster, ...Object.values(filter.facets ?? {})].filter(Boolean).length;
     this.filterButton.setAttribute('aria-pressed', String(count > 0));
+    this.unfit?.setAttribute('aria-pressed', String(filter.only === 'unfit'));
     this.mainElement.scrollTop = 0;
     this.redraw();
     if (!this.filterPanel.hidden) this.drawFilter();
@@ -392,7 +416,7 @@ export class ResultView {
   }
 
   drawFilter() {
-    this.facets ??= facetsOf(this.result, ['document', 'source'].filter((name) => this.result.header.includes(name)).slice(0, 1));
+    this.facets ??= facetsOf(this.result, ['fits', ...['document', 'source'].filter((name) => this.result.header.includes(name)).slice(0, 1)]);
     const { t, i18n } = this.ui;
     const { filter } = this.arrangement;
     const counts = new Map();
@@ -409,7 +433,7 @@ export class ResultView {
       this.facets.map((facet) => this.facetLine(facet, filter.facets?.[facet.column])),
       select('cluster', t('filter.cluster'), this.curation.order.map((id) => [id, this.curation.name(id)])),
       select('tag', t('filter.tag'), tags.map((one) => [one, one])),
-      select('only', t('filter.only'), ['doubtful', 'moved', 'noted'].map((one) => [one, t(`filter.only.${one}`)])),
+      select('only', t('filter.only'), ['doubtful', ...(this.unfit ? ['unfit'] : []), 'moved', 'noted'].map((one) => [one, t(`filter.only.${one}`)])),
       h('div.filter-foot', null, h('span.muted.num', { role: 'status' }, this.arrangement.filtered ? t('filter.found', { n: this.arrangement.total() }) : ''),
         this.ui.button(t('filter.clear'), { onclick: () => this.actions.clearFilter() }), this.ui.button(t('done'), { onclick: () => {
           this.toggleFilter(false);

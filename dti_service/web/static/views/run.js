@@ -3,7 +3,9 @@
 import { disposer, fill, h } from '../lib/dom.js';
 import { lineChart } from '../lib/chart.js';
 import { icon } from '../lib/icons.js';
-import { elapsed, isActive, isOver, unitWord } from './facts.js';
+import { formatHash } from '../lib/router.js';
+import { beganFrom } from './learn.js';
+import { elapsed, isActive, isOver, parameterFacts, unitWord } from './facts.js';
 import { factList } from './about.js';
 
 const SHEETS = ['masked_prototypes', 'prototypes']; // what is shown of what the run learns, the better one first
@@ -59,7 +61,7 @@ export class RunView {
         h('section.panel', null, h('h2', null, t('run.forming')), this.formingNote, this.forming),
         h('div.run-side', null, h('section.panel', null, h('h2', null, t('about.curves')), this.chart.element, this.notes),
           h('section.panel', null, h('h2', null, t('about.parameters')), factList([[t('about.notebook'), record.notebook], [t('about.dataset'), record.dataset], [t('about.device'), record.device], [t('about.owner'), record.owner],
-            ...Object.entries(record.parameters ?? {}).filter(([, value]) => value !== null && value !== '').map(([name, value]) => [name, typeof value === 'object' ? JSON.stringify(value) : String(value)])])))),
+            ...parameterFacts(record, this)])))),
       this.logBox));
     void ui;
   }
@@ -209,6 +211,7 @@ export class RunView {
       isActive(record) && ui.button(t('cancel.run'), { iconName: 'stop', className: 'bad', disabled: record.state === 'cancelling', onclick: () => this.cancel() }),
       over && record.state !== 'succeeded' && record.error?.kind !== 'bad_input' && ui.button(t('run.resume'), { iconName: 'play', onclick: () => this.again({ resume_from: record.id }) }),
       over && h('a.button', { href: `#/new?from=${encodeURIComponent(record.id)}` }, icon('rotate', 16), t('rerun.changes')),
+      beganFrom(record) && record.state === 'succeeded' && h('a.button', { href: formatHash(['compare'], { a: beganFrom(record), b: record.id }) }, icon('compare', 16), t('learn.changed')),
       over && record.state !== 'succeeded' && ui.button(t('run.partial'), { iconName: 'eye', onclick: () => this.partial() }));
   }
 

@@ -4,15 +4,18 @@ import { disposer, fill, h, uid } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { motif } from '../lib/motif.js';
 import { safeStorage } from '../lib/store.js';
+import { estimateRun } from '../logic/estimate.js';
 import { changed, errorsByField, formFields, textOf, valueOf } from '../logic/schema.js';
 import { clusterHint, sequenceOf, VARIATIONS, variationsOf } from '../logic/transforms.js';
-import { ImagesPart } from './images.js';
+import { BEGIN_FIELDS, BeginPart } from './begin.js';
 import { imageCount } from './facts.js';
+import { ImagesPart } from './images.js';
 
 const DRAFT = 'dti.start.draft';
 const OWN_PLACE = ['dataset', 'n_prototypes', 'transformation_sequence', 'device', 'experiment_dir'];
 // Notebooks that are run from elsewhere: by a front of its own, or by hand.
-const OTHER_USES = ['dti_discover', 'explore_experiment', 'launch'];
+const OTHER_USES = ['dti_discover', 'explore_experiment', 'launch', 'assign_images'];
+const USUAL = 'dti_clustering';
 const MOST_SWEEP = 20;
 
 export function mount(element, context, route) {
@@ -39,8 +42,10 @@ class StartForm {
     this.ends.dispose();
   }
 
-  async begin({ from, notebook }) {
+  /** `from`: experiment whose settings are taken over; `start`: "id" or "id/reading" whose clusters the run begins from. */
+  async begin({ from = null, notebook = null, start = null }) {
     const { t, api } = this;
+    from ??= start?.split('/')[0];
     try {
       const [list, former] = await Promise.all([api.notebooks(), from ? api.experiment(from) : null]);
       const usable = list.items.filter((item) => !item.error && !OTHER_USES.includes(item.name));
@@ -48,14 +53,17 @@ class StartForm {
       if (!usable.length) throw new Error(t('start.nonotebooks'));
       this.former = former;
       const draft = former ? null : this.draft();
-      const wanted = notebook ?? former?.notebook ?? draft?.notebook;
-      this.notebooks = usable;
-      await this.choose(usable.find((item) => item.name === wanted)?.name ?? usable.find((item) => item.name === 'dti_clustering')?.name ?? usable[0].name, {
-        parameters: former?.parameters ?? draft?.parameters ?? {}, dataset: former?.dataset ?? former?.parameters?.dataset ?? draft?.dataset ?? null, name: former?.name ?? draft?.name ?? '', device: former ? 'auto' : draft?.device ?? 'auto',
+      const wanted = start ? USUAL : notebook ?? former?.notebook ?? draft?.notebook;
+      this.notebooks = start ? usable.filter(({ name }) => name === USUAL) : usable;
+      this.curated = Boolean(start);
+      await this.choose(usable.find((item) => item.name === wanted)?.name ?? usable.find((item) => item.name === USUAL)?.name ?? usable[0].name, {
+        parameters: { ...(former?.parameters ?? draft?.parameters), ...(start ? { start_from: start, start_prototypes: 'free', start_images: 'free' } : {}) },
+        dataset: former?.dataset ?? former?.parameters?.dataset ?? draft?.dataset ?? null,
+        name: start ? t('begin.name', { name: former.name || t('unnamed') }) : former?.name ?? draft?.name ?? '', device: former ? 'auto' : draft?.device ?? 'auto',
       });
       this.workersAndPast();
     } catch (error) {
-      if (!this.gone) fill(this.element, h('div.empty', null, icon('warning', 34), h('h1', null, t('error.load')), h('p', null, error.status === 0 ? t('error.offline') : error.message), this.ui.button(t('retry'), { onclick: () => this.begin({ from, notebook }) })));
+      if (!this.gone) fill(this.element, h('div.empty', null, icon('warning', 34), h('h1', null, t('error.load')), h('p', null, error.status === 0 ? t('error.offline') : error.message), this.ui.button(t('retry'), { onclick: () => this.begin({ from, notebook, start }) })));
     }
   }
 
@@ -72,7 +80,7 @@ class StartForm {
     this.varies = new Set(variationsOf(sequence));
     this.letChoose = !sequence;
     this.images?.dispose();
-    this.images = new ImagesPart({ ...this, startWith: values.dataset, onChange: () => {
+    this.images = new ImagesPart({ ...this, startWith: values.dataset, startCount: imageCount(this.former ?? {}) ?? NaN, onChange: () => {
       this.estimate();
       this.keepDraft();
     } });
@@ -88,23 +96,48 @@ class StartForm {
     this.inputs = new Map();
     this.problems = new Map();
     this.summary = h('div', { role: 'alert', tabindex: -1 });
-    const advanced = this.fields.filter((field) => !OWN_PLACE.includes(field.name));
+    const begin = this.beginPart();
+    const advanced = this.fields.filter((field) => !OWN_PLACE.includes(field.name) && !(begin && BEGIN_FIELDS.includes(field.name)));
+    let number = 0;
+    const part = (...rest) => this.part(number += 1, ...rest);
     this.advanced = h('details.panel.advanced', null, h('summary', null, t('start.advanced'), h('span.muted', null, ` ${t('start.advanced.hint')}`)), h('div.advanced-grid', null, advanced.map((field) => this.plainField(field))));
     this.go = h('button.primary.big', { type: 'submit' }, icon('play', 16), h('span', null, t('start.go')));
     this.time = h('p.muted', { role: 'status' });
     const form = h('form', { novalidate: true, onsubmit: (event) => {
       event.preventDefault();
       this.submit();
-    }, onchange: () => this.keepDraft() },
+    }, onchange: () => {
+      this.keepDraft();
+      this.estimate();
+    } },
     this.summary,
-    this.part(1, t('start.images'), 'dataset', this.images.element),
-    this.field('transformation_sequence') && this.part(2, t('start.varies'), 'transformation_sequence', this.variesPart()),
-    this.field('n_prototypes') && this.part(3, t('start.clusters'), 'n_prototypes', this.clustersPart()),
-    this.part(4, t('start.name'), 'name', this.namePart()),
+    begin && part(t('begin.title'), 'start_from', begin),
+    part(t('start.images'), 'dataset', this.images.element),
+    this.field('transformation_sequence') && part(t('start.varies'), 'transformation_sequence', this.variesPart()),
+    this.field('n_prototypes') && part(t('start.clusters'), 'n_prototypes', this.clustersPart()),
+    part(t('start.name'), 'name', this.namePart()),
     this.advanced,
     h('div.start-foot', null, this.go, this.time));
-    fill(this.element, h('div.page.start', null, h('h1', null, t(this.former ? 'start.again' : 'start.title')), this.former && h('p.muted', null, t('start.again.of', { name: this.former.name })), this.kindPart(), form));
+    fill(this.element, h('div.page.start', null, h('h1', null, t(this.curated ? 'begin.heading' : this.former ? 'start.again' : 'start.title')), this.former && h('p.muted', null, t('start.again.of', { name: this.former.name })), this.kindPart(), form));
+    if (this.curated) this.title(t('begin.heading'));
     this.estimate();
+  }
+
+  /** From which clusters the run begins, when it does. */
+  beginPart() {
+    if (!this.values.start_from || !this.field('start_from')) return null;
+    const begin = new BeginPart({ ...this, onLeave: () => {
+      for (const name of BEGIN_FIELDS) this.values[name] = textOf(this.field(name), this.field(name).default);
+      this.curated = false;
+      this.build();
+    } });
+    begin.load().then((count) => {
+      if (this.gone || !this.curated) return;
+      const input = this.inputs.get('n_prototypes');
+      input.value = this.values.n_prototypes = String(count);
+      this.estimate();
+    }).catch((error) => !this.gone && this.showErrors(new Map([['start_from', error.status === 0 ? this.t('error.offline') : error.status === 404 ? this.t('begin.gone') : error.message]])));
+    return begin.element;
   }
 
   part(number, label, name, content) {
@@ -160,14 +193,12 @@ class StartForm {
 
   clustersPart() {
     const { t } = this;
-    const field = this.field('n_prototypes');
     const input = h('input.short', { type: 'text', inputmode: 'numeric', id: uid('field'), value: this.values.n_prototypes, autocomplete: 'off', 'aria-describedby': this.describe('n_prototypes'), oninput: () => {
       this.values.n_prototypes = input.value;
       this.estimate();
     } });
     this.inputs.set('n_prototypes', input);
     this.hint = h('p.hint');
-    void field;
     return h('div', null, h('label.field', { for: input.id }, t('start.clusters.label')), input, this.hint, h('p.hint', null, t('start.clusters.sweep')));
   }
 
@@ -215,16 +246,16 @@ class StartForm {
   // -- estimate --------------------------------------------------------------------------------------------------
 
   async workersAndPast() {
-    const { t, api } = this;
+    const { api } = this;
     const [monitor, past] = await Promise.all([api.get('monitor').catch(() => null), api.experiments({ state: 'succeeded', notebook: this.notebook, limit: 50 }).catch(() => null)]);
     if (this.gone) return;
+    this.devices = (monitor?.devices ?? []).map(({ device }) => device);
     for (const { device, name } of monitor?.devices ?? []) this.device.append(h('option', { value: device, selected: device === this.deviceText }, [device, name && name !== device ? `(${name})` : ''].filter(Boolean).join(' ')));
-    this.past = (past?.items ?? []).filter((item) => item.metrics?.images_per_s > 0 && item.metrics?.epochs > 0);
-    void t;
+    this.past = past?.items ?? [];
     this.estimate();
   }
 
-  /** What earlier runs of this notebook say about the time, and about a sensible number of clusters. */
+  /** What is said of the time, and of a sensible number of clusters. */
   estimate() {
     if (!this.time) return;
     const { t, i18n } = this;
@@ -233,19 +264,17 @@ class StartForm {
       const hint = clusterHint(n);
       this.hint.textContent = hint ? t('start.clusters.hint', { n, few: hint[0], some: hint[1], many: hint[2] }) : t('start.clusters.hint.unknown');
     }
-    const device = this.deviceText === 'auto' ? null : this.deviceText;
-    const like = (this.past ?? []).filter((item) => !device || item.device === device);
-    if (!Number.isFinite(n) || !like.length) {
+    const device = this.deviceText === 'auto' ? (this.devices ?? []).find((one) => one.startsWith('cuda')) ?? 'cpu' : this.deviceText;
+    const parameters = { ...this.typed(), dataset: this.images.value() };
+    const numbers = this.numbers().map(Number).filter((k) => k > 0);
+    const parts = (numbers.length ? numbers : [undefined]).map((k) => estimateRun({
+      n, parameters: { ...parameters, n_prototypes: k }, device, past: this.past, modelled: this.notebook === USUAL }));
+    if (!this.past || parts.includes(null)) {
       this.time.textContent = '';
       return;
     }
-    const middle = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
-    const speed = middle(like.map((item) => item.metrics.images_per_s));
-    const given = Number(this.values.epochs);
-    const epochs = given > 0 ? given : middle(like.map((item) => item.metrics.epochs));
-    const runs = Math.max(1, this.numbers().length);
-    this.time.textContent = t('start.estimate', { time: i18n.duration((runs * n * epochs) / speed), n: like.length });
-    void imageCount;
+    const time = i18n.roughly(parts.reduce((sum, one) => sum + one.seconds, 0));
+    this.time.textContent = parts[0].runs ? t('start.estimate', { time, n: parts[0].runs }) : t('start.estimate.rough', { time });
   }
 
   /** "10", or "8, 10, 12" for one run of each. */
@@ -312,7 +341,7 @@ class StartForm {
       if (made.length === 1) this.router.go(['e', made[0].id]);
       else {
         ui.toast(t('start.sweep.sent', { n: made.length }));
-        this.router.go([]);
+        this.router.go(['compare'], { ids: made.map((one) => one.id).join(',') });
       }
     } catch (error) {
       this.go.disabled = false;
@@ -358,7 +387,7 @@ class StartForm {
   }
 
   label(name) {
-    const known = { dataset: 'start.images', n_prototypes: 'start.clusters', transformation_sequence: 'start.varies', name: 'start.name' }[name];
+    const known = { start_from: 'begin.title', dataset: 'start.images', n_prototypes: 'start.clusters', transformation_sequence: 'start.varies', name: 'start.name' }[name];
     return known ? this.t(known) : name.replaceAll('_', ' ');
   }
 
@@ -379,7 +408,7 @@ class StartForm {
   }
 
   keepDraft() {
-    if (!this.fields || this.sent || this.former) return;
+    if (!this.fields || !this.images || this.sent || this.former) return;
     try {
       this.storage.setItem(DRAFT, JSON.stringify({ notebook: this.notebook, parameters: this.typed(), dataset: this.images.value(), name: this.nameText, device: this.deviceText }));
     } catch {
