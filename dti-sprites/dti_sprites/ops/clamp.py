@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 SLOPE = 0.01  # of the soft clamp outside [0, 1]
@@ -28,3 +29,14 @@ def clamp_values(values: Tensor, mode: str) -> Tensor:
     if mode == "straight":
         return straight_clamp(values)
     raise ValueError(f"unknown clamp {mode!r}; possible: none, soft, hard, straight")
+
+
+@torch.no_grad()
+def clamp_in_place(values: Tensor, mode: str) -> None:
+    """What `clamp_values` does, without gradient and in a few passes over the memory of `values`."""
+    if mode == "soft":
+        torch.lerp(values.clamp(0.0, 1.0), values, SLOPE, out=values)
+    elif mode in ("hard", "straight"):
+        values.clamp_(0.0, 1.0)
+    elif mode != "none":
+        clamp_values(values, mode)  # says what is wrong

@@ -23,8 +23,13 @@ def n_maps(channels: int) -> int:
 
 def candidate_maps(masks: Tensor, premultiplied: Tensor) -> Tensor:
     """masks (..., 1, P), premultiplied (..., C, P) -> (..., 2C + 3, P): m, U, m², m·U, |U|²."""
-    squared = premultiplied.square().sum(-2, keepdim=True)
-    return torch.cat([masks, premultiplied, masks * masks, masks * premultiplied, squared], dim=-2)
+    c = premultiplied.shape[-2]
+    maps = masks.new_empty(*masks.shape[:-2], n_maps(c), masks.shape[-1])
+    maps[..., :1, :] = masks
+    maps[..., 1 : 1 + c, :] = premultiplied
+    torch.mul(masks, maps[..., : 1 + c, :], out=maps[..., 1 + c : 2 + 2 * c, :])
+    torch.sum(premultiplied.square(), dim=-2, keepdim=True, out=maps[..., 2 + 2 * c :, :])
+    return maps
 
 
 def split_maps(maps: Tensor, channels: int) -> tuple[Tensor, Tensor]:

@@ -124,6 +124,21 @@ def test_color_clamps(plain, name, clamp):
     torch.testing.assert_close(transformation(images, beta), slow)
 
 
+@pytest.mark.parametrize("clamp", ["none", "soft", "hard"])
+@pytest.mark.parametrize("name", ["color", "linearcolor"])
+@pytest.mark.parametrize("extra", [0, 2])
+@pytest.mark.usefixtures("float64")
+def test_colors_without_gradient_are_those_with_it(name, clamp, extra):
+    """Also of one image that is repeated without being copied, and of none."""
+    color = build_transformation(name, TransformationOptions((3, 2), 3, color_clamp=clamp))
+    images = (torch.rand(1, 3 + extra, 3, 2) * 2 - 0.5).expand(4, -1, -1, -1)
+    parameters = torch.randn(4, color.n_parameters)
+    for n in (4, 0):
+        with torch.no_grad():
+            quick = color(images[:n], parameters[:n])
+        torch.testing.assert_close(quick, color(images[:n], parameters[:n]), rtol=1e-14, atol=1e-15)
+
+
 @pytest.mark.parametrize("name", ["color", "linearcolor"])
 def test_color_leaves_the_mask_alone(name):
     images, transformation = torch.rand(2, 4, 4, 4), build(name, (4, 4), 3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dti_sprites.ops.blocks import blocks
-from dti_sprites.ops.clamp import clamp_values
+from dti_sprites.ops.clamp import clamp_in_place, clamp_values
 from dti_sprites.ops.distance import gaussian_window, pixel_weight, squared_error
 from dti_sprites.ops.select import select_parameters, select_rows
 
@@ -93,6 +93,21 @@ def test_clamps_known_values():
     torch.testing.assert_close(clamp_values(values, "soft"), torch.tensor([-0.01, 0.5, 1.02]))
     with pytest.raises(ValueError, match="possible: none, soft"):
         clamp_values(values, "unknown")
+    with pytest.raises(ValueError, match="unknown clamp"):
+        clamp_in_place(values, "unknown")
+
+
+@pytest.mark.parametrize("mode", ["none", "soft", "hard", "straight"])
+@pytest.mark.parametrize("part", [slice(None), slice(1, 3)])
+def test_clamps_in_place_are_the_same(mode, part):
+    values = torch.linspace(-1.5, 2.5, 60, dtype=torch.float64).view(3, 4, 5)
+    expected = clamp_values(values[:, part].clone(), mode)
+    untouched = values.clone()
+    clamp_in_place(values[:, part], mode)
+    torch.testing.assert_close(values[:, part], expected, rtol=1e-14, atol=1e-15)
+    untouched[:, part] = values[:, part]
+    assert untouched.equal(values)
+    clamp_in_place(values[:0], mode)  # empty
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dti_sprites.ops.grids import homogeneous_grid, pixel_grid
-from dti_sprites.ops.warp import affine_coords, projective_coords, sample
+from dti_sprites.ops.warp import TINY_DEPTH, affine_coords, projective_coords, sample
 
 
 def bilinear_by_loops(image, coords, size, padding, align_corners):
@@ -105,3 +105,19 @@ def test_coordinates_that_are_not_numbers_give_nan_and_no_crash(padding):
     out = sample(images, coords, (28, 28), padding=padding)
     out.sum().backward()
     assert out.isnan().all()
+
+
+@pytest.mark.parametrize(
+    "last", [[0.0, 0.0, 1.0], [0.4, -0.5, 1.0], [1.0, 0.0, 0.0], [0.5, 0.5, -1.0], [0, 0, 0]]
+)
+def test_depths_of_zero_are_replaced_by_one_wherever_they_may_be(last):
+    """Matrices whose depths cannot vanish take a shorter way."""
+    grid = homogeneous_grid((5, 5), corners=True)
+    matrices = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)
+    matrices[1, 2] = torch.tensor(last, dtype=torch.float64)
+    found = projective_coords(matrices, grid)
+    for matrix, coords in zip(matrices, found):
+        x, y, z = matrix @ grid
+        z = torch.where(z.abs() <= TINY_DEPTH, 1.0, z)
+        torch.testing.assert_close(coords, torch.stack([x / z, y / z]), rtol=1e-14, atol=1e-14)
+        assert coords.isfinite().all()

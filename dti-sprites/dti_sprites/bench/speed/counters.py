@@ -59,5 +59,5 @@ def _allocations(profiler: profile) -> list[int]:
     """Bytes of every allocation (positive) and release (negative) on the CPU, in their order."""
     results = profiler.profiler.kineto_results if profiler.profiler is not None else None
     assert results is not None
-    found = [event for event in results.events() if event.name() == "[memory]"]
+    found: list[Any] = [event for event in results.events() if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(found, key=lambda event: event.start_ns())]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dti_sprites.bench.speed.cases import Case
 from dti_sprites.bench.speed.reference_kmeans import ReferenceKMeans
 from dti_sprites.bench.speed.reference_sprites import ReferenceSprites
 from dti_sprites.models import DTIModel, build_model
+from dti_sprites.models.encoder import Encoder
+from dti_sprites.models.heads import StackedHeads
 from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.models.sprites import DTISprites
 from dti_sprites.training.device import prepare_encoder
@@ -39,8 +41,8 @@ class Workbench:
         prepare_encoder(self.model, self.config.training.fast, device)
         self.x = images[: case.batch].to(device).float().div_(255.0)
         encoder = self.model.encoder
-        assert isinstance(encoder, nn.Module)
-        self.encoder: nn.Module = encoder
+        assert isinstance(encoder, Encoder)
+        self.encoder = encoder
         self.gradient = torch.ones(case.batch, encoder.n_features, device=device)
         self.use_library()
 
@@ -94,8 +96,6 @@ def reference_of(model: DTIModel) -> ReferenceKMeans | ReferenceSprites:
 @torch.no_grad()
 def disturb_heads(model: DTIModel, generator: torch.Generator, std: float = HEAD_NOISE) -> None:
     """Move the last layers of all heads away from zero."""
-    from dti_sprites.models.heads import StackedHeads
-
     for module in model.modules():
         if isinstance(module, StackedHeads):
             last = module.weights[-1]

@@ -31,6 +31,7 @@ from dti_sprites.models.sprites.search import (
     greedy,
     join,
 )
+from dti_sprites.models.sprites.single import best_sprite
 from dti_sprites.ops.blocks import search_block
 from dti_sprites.ops.distance import gaussian_window, pixel_weight, squared_error
 from dti_sprites.ops.expansion import n_maps
@@ -220,11 +221,32 @@ class DTISprites(DTIModel):
             choices.append(best_background(scenes, totals, revisit))
         return join(choices)
 
+    def choose(
+        self,
+        x: Tensor,
+        pixels: Tensor,
+        stack: Tensor,
+        backgrounds: Tensor | None,
+        prediction: ScenePrediction,
+        noise: Tensor | None,
+        revisit: bool = False,
+    ) -> Choice:
+        """The sprites that explain x best."""
+        if self.n_layers > 1:
+            return self.search(x, pixels, stack, backgrounds, prediction, noise, self.solve, revisit)
+        with torch.no_grad():
+            prediction, behind = prediction.detach(), None
+            if backgrounds is not None:
+                every = torch.arange(len(backgrounds), device=x.device)
+                behind = [self.background(backgrounds, prediction, m.expand(len(x))) for m in every]
+            return best_sprite(x, pixels, stack, behind, self.renderer, prediction, noise, self.costs(x))
+
     def solve(self, scene: Scene, images: slice) -> Tensor:
         """Fill the layers of a scene with what fits best; returns the cost (B,)."""
         options = self.options
-        every = options.estimate_minimum is False or self.n_layers == 1
-        return exhaustive(scene) if every else greedy(scene, options.greedy_iterations)
+        if options.estimate_minimum is False:
+            return exhaustive(scene)
+        return greedy(scene, options.greedy_iterations)
 
     # Rendering with gradient
 
@@ -267,7 +289,7 @@ class DTISprites(DTIModel):
         noise, pixels = self.draw_noise(x), self.weight_of(x, weight)
         stack = self.bank.stack(noise is not None)
         backgrounds = None if self.backgrounds is None else self.backgrounds()
-        choice = self.search(x, pixels, stack, backgrounds, prediction, noise, self.solve)
+        choice = self.choose(x, pixels, stack, backgrounds, prediction, noise)
         colours, masks = self.layers(stack, prediction, choice.sprites, noise)
         behind = None if backgrounds is None else self.background(backgrounds, prediction, choice.background)
         reconstruction = compose(masks, masks * colours, behind, prediction.occlusion)
@@ -305,18 +327,21 @@ class DTISprites(DTIModel):
         training = self.training
         self.eval()
         features = self.features(x)
-        found = self.decompose(x, self.weight_of(x, weight), features, self.solve, self.n_layers > 1)
+        found = self.decompose(x, self.weight_of(x, weight), features, None, self.n_layers > 1)
         self.train(training)
         return found
 
     def decompose(
-        self, x: Tensor, pixels: Tensor, features: Tensor | None, solve: Solver, revisit: bool
+        self, x: Tensor, pixels: Tensor, features: Tensor | None, solve: Solver | None, revisit: bool
     ) -> Inference:
-        """What `infer` returns, with the sprites that `solve` finds."""
+        """What `infer` returns, with the sprites that `solve` finds; None: the best."""
         prediction = self.renderer.predict(features)
         stack = self.bank.stack(noise=False)
         backgrounds = None if self.backgrounds is None else self.backgrounds()
-        choice = self.search(x, pixels, stack, backgrounds, prediction, None, solve, revisit)
+        if solve is None:
+            choice = self.choose(x, pixels, stack, backgrounds, prediction, None, revisit)
+        else:
+            choice = self.search(x, pixels, stack, backgrounds, prediction, None, solve, revisit)
         return self.describe(stack, backgrounds, prediction, choice)
 
     def describe(

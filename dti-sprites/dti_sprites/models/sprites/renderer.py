@@ -12,7 +12,7 @@ from dti_sprites.config import RunConfig
 from dti_sprites.models.sequence import TransformationSequence, active_count
 from dti_sprites.models.sprites.occlusion import Occlusion
 from dti_sprites.models.transformations import TransformationOptions
-from dti_sprites.ops.clamp import clamp_values
+from dti_sprites.ops.clamp import clamp_in_place, clamp_values
 from dti_sprites.ops.select import select_parameters
 
 Parameters = dict[str, Tensor]
@@ -142,7 +142,11 @@ class Renderer(nn.Module):
         colours, masks = images[..., : self.channels, :, :], images[..., self.channels, None, :, :]
         if noise is not None:
             canvas = images[..., self.channels + 1, None, :, :]
-            masks = clamp_values(torch.addcmul(masks, canvas, noise), self.clamp)
+            masks = torch.addcmul(masks, canvas, noise)
+            if torch.is_grad_enabled():
+                masks = clamp_values(masks, self.clamp)
+            else:
+                clamp_in_place(masks, self.clamp)
         return colours, masks
 
     def candidates(
@@ -164,6 +168,23 @@ class Renderer(nn.Module):
             chosen = {name: values.flatten(0, 1) for name, values in prediction.layers.items()}
             images = self.layers.shared(images, chosen)
         return self.finish(images.unflatten(0, (layers, batch)), noise)
+
+    def candidate_block(
+        self, stack: Tensor, prediction: ScenePrediction, ks: slice, bs: slice, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """As `candidates` with one layer, of sprites `ks` for images `bs`: (k, b, C, H, W) and (k, b, 1, H, W)."""
+        source = stack[ks, None]
+        n_k, n_b = source.shape[0], bs.stop - bs.start
+
+        def chosen(group: Parameters) -> Parameters:
+            parts = {
+                name: values[ks if len(values) > 1 else slice(0, 1), bs] for name, values in group.items()
+            }
+            return {name: part.expand(n_k, -1, -1).flatten(0, 1) for name, part in parts.items()}
+
+        source = source.expand(n_k, n_b, *stack.shape[1:]).flatten(0, 1)
+        images = self.place(source, chosen(prediction.sprites), chosen(prediction.layers))
+        return self.finish(images.unflatten(0, (n_k, n_b)), None if noise is None else noise[ks, None])
 
     def choose(self, prediction: ScenePrediction, sprites: Tensor) -> tuple[Parameters, Parameters]:
         """Parameters (B·L, p) of sprites (B, L) in the layers they are in: of the sprites, and of the layers."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dti_sprites.models.transformations.base import Transformation, TransformationOptions
-from dti_sprites.ops.clamp import clamp_values
+from dti_sprites.ops.clamp import clamp_in_place, clamp_values
 
 
 class Color(Transformation):
@@ -29,12 +29,16 @@ class Color(Transformation):
         return 1.0 + pairs[..., 0], pairs[..., 1]
 
     def forward(self, images: Tensor, parameters: Tensor) -> Tensor:
-        scale, offset = self.scale_offset(parameters)
-        colors = torch.addcmul(offset[..., None, None], images[:, : self.channels], scale[..., None, None])
-        colors = clamp_values(colors, self.clamp)
-        if images.shape[1] == self.channels:
-            return colors
-        return torch.cat([colors, images[:, self.channels :]], dim=1)
+        scale, offset = (values[..., None, None] for values in self.scale_offset(parameters))
+        colors, rest = images[:, : self.channels], images[:, self.channels :]
+        if not torch.is_grad_enabled():  # written where they stay
+            result = images.new_empty(images.shape)
+            torch.addcmul(offset, colors, scale, out=result[:, : self.channels])
+            clamp_in_place(result[:, : self.channels], self.clamp)
+            result[:, self.channels :] = rest
+            return result
+        colors = clamp_values(torch.addcmul(offset, colors, scale), self.clamp)
+        return torch.cat([colors, rest], dim=1) if rest.shape[1] else colors
 
     def matrices(self, parameters: Tensor) -> dict[str, Tensor]:
         """(N, C, 2): scale and offset of each channel."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dti_sprites.models.sprites.search import exhaustive
 from dti_sprites.ops import blocks
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -113,6 +114,29 @@ def test_blocks_of_images_do_not_change_the_result(scenes, monkeypatch, budget):
     torch.testing.assert_close(again.distances, whole.distances)
     assert again.extras["choices"].equal(whole.extras["choices"])
     assert again.extras["background_choices"].equal(whole.extras["background_choices"])
+
+
+@pytest.mark.parametrize("budget", [1, 200, 10**6])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_blocks_of_one_layer_do_not_change_the_result(scenes, monkeypatch, budget, weighted):
+    sprites = {"n_layers": 1, "n_backgrounds": 2, "init_background": "random", "empty_sprite": True}
+    model = scenes.tiny(sprites=sprites)
+    x, weight = scenes.batch(5)
+    weight = weight if weighted else None
+    pixels = model.weight_of(x, weight)
+    prediction = model.renderer.predict(model.features(x))
+    noise, stack, backgrounds = model.draw_noise(x), model.bank.stack(True), model.backgrounds()
+
+    def solve(scene, images):
+        return exhaustive(scene)
+
+    searched = model.search(x, pixels, stack, backgrounds, prediction, noise, solve)
+    monkeypatch.setattr(blocks, "CPU_ELEMENTS", budget)
+    chosen = model.choose(x, pixels, stack, backgrounds, prediction, noise)
+    torch.testing.assert_close(chosen.errors, searched.errors, rtol=1e-9, atol=1e-12)
+    assert chosen.sprites.equal(searched.sprites)
+    assert chosen.background.equal(searched.background)
+    assert not chosen.errors.requires_grad
 
 
 def test_losers_have_gradients_of_zero_not_none(scenes):
