@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dti_service.cell_views import MIME, view
 from dti_service.ownership import _ipython
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ TILE = 72  # pixels of an image in the live view
 class Display:
     """One output of the current cell, refreshed in place: a bar, and the latest prototypes.
 
-    Plain HTML with a text fallback: the saved notebook keeps the last state without widgets or JavaScript.
+    Plain HTML with a text fallback: the saved notebook keeps the last state without widgets or JavaScript. Where the
+    run is an experiment, the output says so too, and JupyterLab shows the page's own view of it instead.
     """
 
     def __init__(self) -> None:
+        self._view: dict[str, Any] | None = None
         self._handle: Any = None
         self._live = _ipython() is not None
         self._bar = ""
@@ -37,6 +40,10 @@ class Display:
         self._rank = 0
         self._shown_at = 0.0
         self._begun = time.monotonic()
+
+    def follow(self, run: Run) -> None:
+        """Let JupyterLab show the page's view of the run from now on."""
+        self._view = _view_of(run)
 
     def progress(self, step: int, total: int, unit: str, eta_s: float | None, phase: str) -> None:
         share = 100 * step / total if total else 0
@@ -73,7 +80,12 @@ class Display:
         self._shown_at = now
         from IPython.display import display
 
-        content = {"text/html": f"<div>{self._bar}{self._picture}</div>", "text/plain": self._text}
+        content: dict[str, Any] = {
+            "text/html": f"<div>{self._bar}{self._picture}</div>",
+            "text/plain": self._text,
+        }
+        if self._view is not None:
+            content[MIME] = self._view
         if self._handle is None:
             self._handle = display(content, raw=True, display_id=True)
         else:
@@ -87,6 +99,7 @@ class TrainingCallback:
         self.run = run
 
     def on_start(self, info: Any) -> None:
+        self.run._show(lambda display: display.follow(self.run))
         if info.start_iteration:
             self.run.event("resumed", iteration=info.start_iteration)
 
@@ -122,6 +135,14 @@ class TrainingCallback:
 
     def on_end(self, result: Any) -> None:
         self.run.event("training_ended", iteration=result.iterations, stopped=result.stopped)
+
+
+def _view_of(run: Run) -> dict[str, Any] | None:
+    """The page's view of a run; None for one in a directory that no server looks at."""
+    experiments = run.directory.parent
+    if run.experiment_id is None or experiments.name != "experiments":
+        return None
+    return view("progress", f"#/e/{run.experiment_id}", experiments.parent, run.experiment_id)
 
 
 def _minutes(seconds: float) -> str:

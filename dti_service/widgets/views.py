@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -10,6 +9,7 @@ from urllib.parse import quote, urlencode
 import anywidget
 import traitlets
 
+from dti_service.cell_views import MIME, view
 from dti_service.curations import Reading, read_reading
 from dti_service.curations.store import RAW
 from dti_service.errors import InvalidRequest
@@ -20,7 +20,6 @@ from dti_service.store import Store
 from dti_service.widgets import pictures
 from dti_service.widgets.found import Found, find
 
-MIME = "application/vnd.dti.view+json"  # what JupyterLab's extension shows when the widget's kernel is gone
 LISTED = 12  # experiments in the picture of a list
 
 
@@ -35,14 +34,7 @@ class View(anywidget.AnyWidget):
     def __init__(
         self, kind: str, address: str, picture: str, *, folder: Path, experiment: str | None = None
     ) -> None:
-        spec = {
-            "kind": kind,
-            "address": address,
-            "experiment": experiment,
-            "host": socket.gethostname(),
-            "data_dir": str(folder),
-        }
-        super().__init__(spec=spec, picture=picture)
+        super().__init__(spec=view(kind, address, folder, experiment), picture=picture)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
