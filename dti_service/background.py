@@ -115,7 +115,6 @@ class Background:
     def _changed(self, experiment: Experiment, earlier: str | None) -> None:
         """An experiment has changed state; called in the watch's thread."""
         _log_change(experiment, earlier)
-        _log_change(experiment, earlier)
         if experiment.notify_url and not experiment.ended and earlier is None:
             # Submitted elsewhere, for example by the command line: nobody has told the notifier yet.
             self.notifier.enlist(experiment.id, experiment.notify_url, after_s=0.0)
@@ -191,22 +190,6 @@ class Background:
             except (OSError, NotFound):
                 log.exception("Old experiments could not be removed")
             await asyncio.sleep(RETENTION_EVERY_S)
-
-
-def _log_change(experiment: Experiment, earlier: str | None) -> None:
-    """The line by which a log tells the life of an experiment."""
-    kind = (experiment.error or {}).get("kind")
-    facts = {
-        "event": f"experiment.{experiment.state}",
-        "earlier": earlier,
-        "notebook": experiment.notebook,
-        "attempt": experiment.attempt,
-        "device": experiment.assigned_device,
-        "error_kind": kind,
-    }
-    where = f" on {experiment.assigned_device}" if experiment.state == "running" else ""
-    why = f": {kind}" if kind else ""
-    log.info("Experiment %s %s%s%s", experiment.id, experiment.state, where, why, extra=facts)
 
 
 def _log_change(experiment: Experiment, earlier: str | None) -> None:

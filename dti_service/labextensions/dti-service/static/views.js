@@ -13,7 +13,7 @@ export function addViews(tracker, { base, lumino }) {
     const { rendermime } = panel.content;
     if (known.has(rendermime)) return;
     known.add(rendermime);
-    rendermime.addFactory({ safe: false, mimeTypes: [OWN], createRenderer: () => new View() }, -100);
+    rendermime.addFactory({ safe: true, mimeTypes: [OWN], createRenderer: () => new View() }, -100);
 
     /** Does the kernel of this notebook have the widget? */
     async function alive(id) {
