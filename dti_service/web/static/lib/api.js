@@ -100,6 +100,28 @@ export class Api {
   }
   artifact(id, path, query) { return this.url(`experiments/${id}/artifacts/${escapePath(path)}`, query); }
 
+  /**
+   * What happens to all experiments, as it happens: `onEvent({kind, experiment_id, experiment, progress})`, of the kinds
+   * created, state, updated, deleted and progress; "hello" and "reset" mean: ask for the list again. `onEnd()`: this
+   * server tells nothing (any more). Returns close().
+   */
+  news({ onEvent, onEnd }) {
+    const stream = new EventSource(this.url('experiments/events'), { withCredentials: true });
+    for (const kind of NEWS_KINDS) {
+      stream.addEventListener(kind, (message) => {
+        try {
+          onEvent({ ...JSON.parse(message.data), kind });
+        } catch {
+          // What cannot be read is skipped: the list is asked for again from time to time.
+        }
+      });
+    }
+    stream.onerror = () => {
+      if (stream.readyState === EventSource.CLOSED) onEnd();
+    };
+    return () => stream.close();
+  }
+
   // -- notebooks, datasets, devices ----------------------------------------------------------------------
   notebooks() { return this.get('notebooks'); }
   notebook(name) { return this.get(`notebooks/${escapePath(name)}`); }
@@ -153,6 +175,8 @@ async function failure(response) {
 const EVENT_KINDS = [
   'state', 'progress', 'cell', 'metrics', 'image', 'artifact', 'log', 'checkpoint', 'event', 'warning', 'end',
 ];
+
+const NEWS_KINDS = ['hello', 'reset', 'created', 'state', 'updated', 'deleted', 'progress'];
 
 /** One experiment: where its files, pictures, events and curations come from. */
 export class ExperimentSource {
@@ -222,6 +246,11 @@ export class ExperimentSource {
     stream.onopen = () => onState?.('open');
     stream.onerror = () => onState?.('lost');
     return () => stream.close();
+  }
+
+  /** The events after one as a list: {items, next, ended}. */
+  eventList({ after = 0, limit }) {
+    return this.api.get(`experiments/${this.id}/events`, { after, limit }, { headers: { Accept: 'application/json' } });
   }
 
   // -- curations: documents {..}, each version named by an ETag --------------------------------------------

@@ -8,11 +8,13 @@ import { formatHash } from '../lib/router.js';
 import { Curation, UNSORTED } from '../logic/curation.js';
 import { compareGroupings, flowLayout, ribbonPath } from '../logic/matching.js';
 import { Result } from '../logic/table.js';
-import { clusterCount, elapsed } from './facts.js';
+import { clusterCount, elapsed, isActive, isOver, progressBar } from './facts.js';
 
 const TABLE = 'results/cluster_by_path.csv';
 const KNOWN = 100; // finished runs offered to choose from
 const SHOWN = 60; // images shown of one move
+const STRIP = 24; // prototypes shown of each run of a group
+const POLL = 3000;
 const RAW = '';
 const [BAR, PICTURE, WIDTH] = [10, 34, 760];
 
@@ -38,6 +40,7 @@ class Comparison {
     this.title(this.t('versus.title'));
     fill(element, h('div.page.versus', null, h('h1', null, this.t('versus.title')), h('div.skeleton.block')));
     this.begin(route);
+    this.ends.interval(() => this.groupBox && this.look(), POLL);
   }
 
   dispose() {
@@ -46,7 +49,7 @@ class Comparison {
   }
 
   update(route) {
-    if (this.sides && textOf(this.sides[0]) === (route.query.a ?? '') && textOf(this.sides[1]) === (route.query.b ?? '')) return true;
+    if (this.sides && (route.query.ids ?? '') === this.group.join(',') && textOf(this.sides[0]) === (route.query.a ?? '') && textOf(this.sides[1]) === (route.query.b ?? '')) return true;
     this.begin(route);
     return true;
   }
@@ -57,13 +60,14 @@ class Comparison {
       const wanted = String(query.ids ?? '').split(',').filter(Boolean);
       const past = await api.experiments({ state: 'succeeded', limit: KNOWN, sort: '-created_at' });
       for (const record of past.items) this.records.set(record.id, record);
-      const sides = [sideOf(query.a ?? wanted[0]), sideOf(query.b ?? wanted[1])];
+      const sides = [sideOf(query.a), sideOf(query.b)];
       for (const id of new Set([...wanted, ...sides.map((side) => side.id)])) {
         if (id && !this.records.has(id)) await api.experiment(id).then((record) => this.records.set(id, record)).catch(() => {});
       }
       if (this.gone) return;
       this.group = wanted;
       this.sides = sides;
+      if (wanted.length) this.sides = this.firstTwo();
       this.build();
       await this.show();
     } catch (error) {
@@ -82,8 +86,10 @@ class Comparison {
     const { t, ui } = this;
     this.found = h('div.versus-found', { role: 'region', 'aria-live': 'polite', 'aria-label': t('compare.found') });
     this.choosers = this.sides.map((side, at) => this.chooser(side, at));
+    this.groupBox = h('div');
+    fill(this.groupBox, this.groupTable());
     fill(this.element, h('div.page.versus', null,
-      h('h1', null, t('versus.title')), this.groupTable(),
+      h('h1', null, t('versus.title')), this.groupBox,
       h('div.panel.versus-sides', null, this.choosers[0].element,
         ui.iconButton(t('versus.swap'), 'compare', () => this.choose([...this.sides].reverse())), this.choosers[1].element),
       this.found));
@@ -109,26 +115,70 @@ class Comparison {
   choose(sides) {
     this.sides = sides;
     this.router.replace(['compare'], { a: textOf(sides[0]), b: textOf(sides[1]), ids: this.group.join(',') });
+    const held = document.activeElement?.closest?.('.versus') ? document.activeElement : null;
     this.build();
+    if (held?.id) document.getElementById(held.id)?.focus({ preventScroll: true });
+    else if (held?.name) this.groupBox.querySelector(`[name="${held.name}"]:checked`)?.focus({ preventScroll: true });
     this.show().catch((error) => this.ui.failure(error));
   }
 
-  /** The runs of a sweep, with their figures, the two to compare chosen among them. */
+  /** The runs of a sweep with their prototypes and figures, the two to compare chosen among them. */
   groupTable() {
     const { t, i18n } = this;
     const records = this.group.map((id) => this.records.get(id)).filter(Boolean);
     if (records.length < 2) return null;
     const names = ['loss', 'accuracy', 'nmi', 'ari', 'used_clusters'].filter((name) => records.some((record) => Number.isFinite(record.metrics?.[name])));
     const value = (record, name) => (name === 'accuracy' ? i18n.percent(record.metrics?.[name]) : i18n.number(record.metrics?.[name], 3));
-    const pick = (record, at) => h('input', { type: 'radio', name: `versus-pick-${at}`, checked: this.sides[at].id === record.id, disabled: record.state !== 'succeeded', 'aria-label': t(at ? 'versus.pick.b' : 'versus.pick.a', { name: record.name }),
+    const pick = (record, at) => h('input', { type: 'radio', name: `versus-pick-${at}`, value: record.id, checked: this.sides[at].id === record.id, disabled: record.state !== 'succeeded', 'aria-label': t(at ? 'versus.pick.b' : 'versus.pick.a', { name: record.name }),
       onchange: () => this.choose(this.sides.map((one, index) => (index === at ? { id: record.id, reading: RAW } : one))) });
-    const waiting = records.some((record) => !['succeeded', 'failed', 'cancelled'].includes(record.state));
-    if (waiting) setTimeout(() => !this.gone && this.begin(this.router.current()), 5000);
-    return h('div.panel.table-scroll', { tabindex: 0, role: 'region', 'aria-label': t('versus.group') }, h('table.cross.versus-group', null,
-      h('thead', null, h('tr', null, [t('versus.from'), t('versus.with'), t('name'), t('clusters'), t('experiments.filter'), ...names.map((name) => t(`metric.${name}`)), t('about.duration')].map((text) => h('th', { scope: 'col' }, text)))),
-      h('tbody', null, records.map((record) => h('tr', null, h('td', null, pick(record, 0)), h('td', null, pick(record, 1)),
-        h('th', { scope: 'row' }, h('a', { href: formatHash(['e', record.id]) }, record.name || t('unnamed'))), h('td.num', null, clusterCount(record) ?? '–'), h('td', null, t(`state.${record.state}`)),
-        names.map((name) => h('td.num', null, Number.isFinite(record.metrics?.[name]) ? value(record, name) : '–')), h('td.num', null, i18n.duration(record.metrics?.duration_s ?? elapsed(record))))))));
+    const done = records.filter((record) => isOver(record)).length;
+    return h('section.panel', { 'aria-label': t('versus.group') },
+      done < records.length && h('p.hint', { role: 'status' }, t('versus.waiting', { done, n: records.length })),
+      h('div.table-scroll', { tabindex: 0, role: 'region', 'aria-label': t('versus.group') }, h('table.cross.versus-group', null,
+        h('thead', null, h('tr', null, [t('versus.from'), t('versus.with'), t('name'), t('clusters'), t('versus.prototypes'), t('experiments.filter'), ...names.map((name) => t(`metric.${name}`)), t('about.duration')].map((text) => h('th', { scope: 'col' }, text)))),
+        h('tbody', null, records.map((record) => h('tr', null, h('td', null, pick(record, 0)), h('td', null, pick(record, 1)),
+          h('th', { scope: 'row' }, h('a', { href: formatHash(['e', record.id]) }, record.name || t('unnamed'))), h('td.num', null, clusterCount(record) ?? '–'), h('td', null, this.prototypes(record)),
+          h('td.versus-state', null, h('span.state', { dataset: { state: record.state } }, t(`state.${record.state}`)), ['running', 'cancelling'].includes(record.state) && progressBar(record, i18n)),
+          names.map((name) => h('td.num', null, Number.isFinite(record.metrics?.[name]) ? value(record, name) : '–')), h('td.num', null, i18n.duration(record.metrics?.duration_s ?? elapsed(record)))))))));
+  }
+
+  prototypes(record) {
+    const k = record.state === 'succeeded' ? clusterCount(record) ?? 0 : 0;
+    const source = new ExperimentSource(this.api, record.id);
+    return h('div.versus-prototypes', { 'aria-hidden': 'true' }, Array.from({ length: Math.min(k, STRIP) }, (_, at) => h('img', { alt: '', loading: 'lazy', decoding: 'async', src: source.thumbnail(`results/prototypes/prototype${at}.png`, 64), onerror: (event) => event.target.remove() })),
+      k > STRIP && h('span.muted', null, this.t('versus.more', { n: k - STRIP })));
+  }
+
+  drawGroup() {
+    const held = this.groupBox.contains(document.activeElement) ? document.activeElement : null;
+    fill(this.groupBox, this.groupTable());
+    if (held?.name) this.groupBox.querySelector(`[name="${held.name}"][value="${held.value}"]`)?.focus({ preventScroll: true });
+    else if (held?.href) [...this.groupBox.querySelectorAll('a')].find((link) => link.href === held.href)?.focus({ preventScroll: true });
+  }
+
+  /** Runs of the group that have not ended are looked at again; as they end, the first two are compared. */
+  async look() {
+    const waiting = this.group.map((id) => this.records.get(id)).filter((record) => record && isActive(record));
+    if (this.looking || document.hidden || !waiting.length) return;
+    this.looking = true;
+    try {
+      for (const { id } of waiting) this.records.set(id, await this.api.experiment(id));
+      if (this.gone) return;
+      this.drawGroup();
+      if (!this.sides.every(({ id }) => id) && this.ended().length > 1) this.choose(this.firstTwo());
+    } catch {
+      // The next look tries again.
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  ended() { return this.group.filter((id) => this.records.get(id)?.state === 'succeeded'); }
+
+  /** What is not chosen yet is filled with runs of the group that have ended. */
+  firstTwo() {
+    const free = this.ended().filter((id) => !this.sides.some((side) => side.id === id));
+    return this.sides.map((side) => (side.id ? side : { id: free.shift() ?? '', reading: RAW }));
   }
 
   // -- what differs --------------------------------------------------------------------------------------------------
@@ -167,7 +217,7 @@ class Comparison {
     const { t, found } = this;
     const [a, b] = this.sides;
     if (!a.id || !b.id) {
-      fill(found, h('div.empty', null, icon('compare', 34), h('p', null, t('versus.none'))));
+      fill(found, !this.group.length && h('div.empty', null, icon('compare', 34), h('p', null, t('versus.none'))));
       return;
     }
     fill(found, h('div.skeleton.block'));

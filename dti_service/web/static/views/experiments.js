@@ -1,15 +1,21 @@
 // The list of experiments: only the rows in sight exist, pages are fetched as they are needed.
 
+import { ExperimentSource } from '../lib/api.js';
 import { debounce, disposer, fill, h } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { formatHash } from '../lib/router.js';
 import { remembered } from '../lib/store.js';
 import { listWindow } from '../logic/layout.js';
-import { clusterCount, elapsed, imageCount, isActive, progressBar } from './facts.js';
+import { clusterCount, elapsed, imageCount, isActive, notebookWord, progressBar } from './facts.js';
+import { FormingTiles } from './forming.js';
 
 const ROW = 84;
 const PAGE = 100;
-const REFRESH = 2500;
+const REFRESH = 2500; // where the server does not tell by itself what happens
+const NOW_AND_THEN = 30_000;
+const FORMING = 4000;
+const MINIATURES = 4;
+const COMPARED = 12; // the most runs to compare at once
 const UNDO = 7000;
 const STATES = ['queued', 'running', 'succeeded', 'failed', 'cancelled'];
 const SORTS = ['-created_at', 'created_at', 'name', '-name', 'state'];
@@ -27,6 +33,8 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
   let generation = 0;
   let failed = null;
   const gone = new Map(); // id -> timer of the real deletion
+  const forming = new Map(); // id of a running experiment -> FormingTiles
+  let told = null; // ends the stream of news, while there is one
 
   const search = h('input', { type: 'search', placeholder: t('experiments.search'), 'aria-label': t('experiments.search') });
   const sortSelect = h('select', { 'aria-label': t('sort') },
@@ -35,6 +43,7 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
     h('label', null, h('input', { type: 'radio', name: 'state', value: state, checked: view.get().state === state }),
       h('span', null, t(state ? `state.${state}` : 'experiments.all')))));
   const count = h('span.muted.num', { role: 'status' });
+  const compare = h('a.button', { hidden: true });
   const scroller = h('div.list-scroll', { tabindex: -1 });
   const space = h('ul.experiment-rows', { 'aria-label': t('experiments.title') });
   const note = h('div');
@@ -43,7 +52,7 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
     h('div.list-head', null,
       h('div.list-title', null, h('h1', null, t('experiments.title')), count,
         h('a.button.primary', { href: '#/new' }, icon('add', 16), t('nav.new'))),
-      h('div.list-tools', null, search, states, h('label.inline', null, h('span.muted', null, t('sort')), sortSelect))),
+      h('div.list-tools', null, search, states, compare, h('label.inline', null, h('span.muted', null, t('sort')), sortSelect))),
     scroller);
 
   // -- data ------------------------------------------------------------------------------------------------
@@ -104,6 +113,8 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
         if (scroller.scrollTop > 0) scroller.scrollTop += fresh.length * ROW;
       }
       total = page.total;
+      const { state } = view.get();
+      if (state) items = items.filter((item) => item.state === state || (state === 'running' && item.state === 'cancelling'));
       const seen = new Set(page.items.map((item) => item.id));
       const [from, to] = range();
       const others = items.slice(from, to).filter((item) => isActive(item) && !seen.has(item.id)).slice(0, 8);
@@ -115,6 +126,50 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
       draw(true);
     } catch {
       // The next round tries again; a message every few seconds would help nobody.
+    }
+  }
+
+  const refreshSoon = debounce(() => refresh(), 400);
+
+  /** Hear what happens, as long as somebody looks; without news the list is asked for again and again. */
+  function listen() {
+    told?.();
+    told = null;
+    if (document.hidden) return;
+    told = api.news({ onEvent: hear, onEnd: () => {
+      told = null;
+    } });
+    refresh();
+  }
+
+  function hear({ kind, experiment_id: id, experiment, progress }) {
+    const at = items.findIndex((item) => item.id === id);
+    if (kind === 'progress') {
+      if (at < 0) return;
+      items[at] = { ...items[at], progress };
+      draw(true);
+      return;
+    }
+    if (kind === 'deleted' && at >= 0 && !gone.has(id)) {
+      items.splice(at, 1);
+      total = Math.max(0, total - 1);
+    } else if (at >= 0 && experiment) items[at] = experiment;
+    if (at >= 0) draw(true);
+    refreshSoon(); // places in the queue, what is new, and what matches
+  }
+
+  /** Running experiments in sight show their prototypes as they form. */
+  function look() {
+    if (document.hidden || first) return;
+    const [from, to] = range();
+    const running = visible().slice(from, to).filter((item) => item.state === 'running').slice(0, MINIATURES);
+    for (const id of forming.keys()) if (!items.some((item) => item.id === id && item.state === 'running')) forming.delete(id);
+    for (const { id } of running) {
+      if (!forming.has(id)) {
+        forming.set(id, new FormingTiles(new ExperimentSource(api, id), MINIATURES));
+        draw(true);
+      }
+      forming.get(id).look();
     }
   }
 
@@ -166,6 +221,13 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
     }
     count.textContent = first ? '' : t('experiments.count', { n: total - gone.size });
     fill(note, state());
+    // A search that leaves a few runs, such as those of a sweep, can be compared at once.
+    const few = query.q && total <= COMPARED ? shown.filter((item) => item.state === 'succeeded') : [];
+    compare.hidden = few.length < 2;
+    if (!compare.hidden) {
+      compare.href = formatHash(['compare'], { ids: few.map((item) => item.id).join(',') });
+      compare.textContent = t('experiments.compare', { n: few.length });
+    }
   }
 
   function replaceRow(old, fresh) {
@@ -215,7 +277,7 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
     return h('li.experiment-row', { dataset: { id: item.id, state: item.state } },
       pictures(item, clusters),
       h('div.experiment-what', null, name,
-        h('div.experiment-sub.muted', null, h('span', null, [item.notebook, facts].filter(Boolean).join(' · ')),
+        h('div.experiment-sub.muted', null, h('span', null, [notebookWord(item.notebook, i18n), facts].filter(Boolean).join(' · ')),
           (item.tags ?? []).map((tag) => h('button.chip', {
             type: 'button', title: t('experiments.tag', { tag }), onclick: () => {
               search.value = tag;
@@ -239,9 +301,10 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
 
   function pictures(item, clusters) {
     const box = h('div.experiment-pictures', { 'aria-hidden': 'true' });
-    const known = item.state === 'succeeded' ? Math.min(clusters ?? 4, 4) : 0;
-    for (let k = 0; k < 4; k += 1) {
-      const cell = h('span.mini');
+    const known = item.state === 'succeeded' ? Math.min(clusters ?? MINIATURES, MINIATURES) : 0;
+    const tiles = item.state === 'running' ? forming.get(item.id) : null;
+    for (let k = 0; k < MINIATURES; k += 1) {
+      const cell = h('span.mini', null, tiles?.canvases[k]);
       if (k < known) {
         cell.append(h('img', {
           alt: '', loading: 'lazy', decoding: 'async', width: 44, height: 44,
@@ -381,14 +444,22 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
   sizes.observe(scroller);
   ends.add(() => sizes.disconnect());
   ends.listen(window, 'pagehide', settle);
-  ends.listen(document, 'visibilitychange', refresh);
-  ends.interval(refresh, REFRESH);
+  ends.listen(document, 'visibilitychange', listen);
+  ends.interval(() => told || refresh(), REFRESH);
+  ends.interval(refresh, NOW_AND_THEN);
+  ends.interval(look, FORMING);
+  ends.add(() => {
+    refreshSoon.cancel();
+    told?.();
+    told = null;
+  });
   ends.add(settle);
   ends.add(ui.keys.layer(t('experiments.title'), [
     { keys: ['n'], label: t('nav.new'), run: () => router.go(['new']) },
   ]));
   draw();
-  reload();
+  reload().then(look);
+  listen();
   return { dispose: ends.dispose };
 }
 

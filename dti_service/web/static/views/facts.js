@@ -49,6 +49,12 @@ export function parameterFacts(record, { t }) {
   });
 }
 
+/** What kind of run it is, in words where it is one of the usual notebooks. */
+export function notebookWord(name, { t }) {
+  const word = t(`notebook.${name}`);
+  return word === `notebook.${name}` ? name : word;
+}
+
 export function unitWord(unit, { t }) {
   const key = `unit.${String(unit ?? '').replace(/s$/, '')}`;
   const word = t(key);

@@ -4,11 +4,11 @@ import { disposer, fill, h } from '../lib/dom.js';
 import { lineChart } from '../lib/chart.js';
 import { icon } from '../lib/icons.js';
 import { formatHash } from '../lib/router.js';
-import { beganFrom } from './learn.js';
+import { bestSheet, drawTile, layoutOf } from './forming.js';
+import { beganFrom, modelOf } from './learn.js';
 import { elapsed, isActive, isOver, parameterFacts, unitWord } from './facts.js';
 import { factList } from './about.js';
 
-const SHEETS = ['masked_prototypes', 'prototypes']; // what is shown of what the run learns, the better one first
 const POLL = 3000;
 const LOG_LINES = 400;
 
@@ -54,12 +54,13 @@ export class RunView {
     this.log = h('pre.run-log', { tabindex: 0, 'aria-label': t('link.log') });
     this.logBox = h('details.panel', { ontoggle: () => this.readLog() }, h('summary', null, t('link.log')), this.log);
     const { record } = this;
+    const labels = modelOf(record) !== null; // it learns nothing: there are no prototypes that form, and no loss
     fill(this.element, h('div.page.run', null,
       h('header.run-head', null, h('a.icon-button.button', { href: '#/', 'aria-label': t('nav.experiments'), title: t('nav.experiments') }, icon('back')), this.name, this.state, h('span.spacer'), this.actions),
       this.error, this.progress,
       h('div.run-columns', null,
-        h('section.panel', null, h('h2', null, t('run.forming')), this.formingNote, this.forming),
-        h('div.run-side', null, h('section.panel', null, h('h2', null, t('about.curves')), this.chart.element, this.notes),
+        !labels && h('section.panel', null, h('h2', null, t('run.forming')), this.formingNote, this.forming),
+        h('div.run-side', null, !labels && h('section.panel', null, h('h2', null, t('about.curves')), this.chart.element, this.notes),
           h('section.panel', null, h('h2', null, t('about.parameters')), factList([[t('about.notebook'), record.notebook], [t('about.dataset'), record.dataset], [t('about.device'), record.device], [t('about.owner'), record.owner],
             ...parameterFacts(record, this)])))),
       this.logBox));
@@ -230,14 +231,13 @@ export class RunView {
 
   /** The prototypes of now, cut out of the one picture that the run writes. */
   drawSheet() {
-    const name = SHEETS.find((one) => this.sheets.has(one)) ?? this.sheets.keys().next().value;
-    const event = this.sheets.get(name);
+    const event = bestSheet(this.sheets);
     if (!event || event === this.drawn || this.drawing) return;
     this.drawing = true;
     const image = new Image();
     const done = () => {
       this.drawing = false;
-      if (!this.gone && this.sheets.get(name) !== event) this.drawSheet();
+      if (!this.gone && bestSheet(this.sheets) !== event) this.drawSheet();
     };
     image.onerror = () => {
       this.drawn = event; // already replaced by a later picture
@@ -253,7 +253,7 @@ export class RunView {
 
   cut(image, event) {
     const { t, i18n } = this;
-    const tiles = event.tiles ?? { count: 1, columns: 1, width: image.naturalWidth, height: image.naturalHeight };
+    const tiles = layoutOf(event, image);
     while (this.forming.children.length > tiles.count) this.forming.lastElementChild.remove();
     for (let k = 0; k < tiles.count; k += 1) {
       let figure = this.forming.children[k];
@@ -262,10 +262,7 @@ export class RunView {
         this.forming.append(figure);
       }
       const canvas = figure.firstElementChild;
-      if (canvas.width !== tiles.width || canvas.height !== tiles.height) Object.assign(canvas, { width: tiles.width, height: tiles.height });
-      const context = canvas.getContext('2d');
-      context.clearRect(0, 0, tiles.width, tiles.height);
-      context.drawImage(image, (k % tiles.columns) * tiles.width, Math.floor(k / tiles.columns) * tiles.height, tiles.width, tiles.height, 0, 0, tiles.width, tiles.height);
+      drawTile(canvas, image, event, k);
       canvas.classList.toggle('small-source', tiles.width < 120);
     }
     this.formingNote.textContent = Number.isFinite(event.iteration) ? t('run.at', { n: i18n.number(event.iteration) }) : '';
