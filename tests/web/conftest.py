@@ -120,7 +120,8 @@ class Runs:
 
 @pytest.fixture(scope="package")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Finished runs: `digits` (240 grey images, 6 clusters), `colours` (36 colour images as JPEG, 4 clusters)."""
+    """Finished runs: `digits` (240 grey images, 6 clusters), `eight` (the same images in 8 clusters), `colours`
+    (36 colour images as JPEG, 4 clusters)."""
     root = tmp_path_factory.mktemp("web")
     data_dir = root / "data"
     runs = Runs(data_dir, Store(data_dir))
@@ -129,6 +130,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = digit_files(root / "digits")
     grey = {"data": {"image_size": 16}, "model": model, "training": {**training, "curriculum": [1]}}
     runs.train("digits", "Digits of two books", folder, grey, tags=["digits"], dataset=str(folder))
+    eight = {**grey, "model": {**model, "n_prototypes": 8}, "training": {**training, "epochs": 1, "seed": 5}}
+    runs.train("eight", "Eight motifs", folder, eight, dataset=str(folder))
     colour = {
         "data": {"image_size": 24},
         "model": {**model, "n_prototypes": 4, "transformation_sequence": "identity"},
@@ -156,6 +159,19 @@ class Server:
     data_dir: Path
     process: subprocess.Popen[bytes]
 
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def start_again(self) -> None:
+        """After `stop`: a new process at the same address, over the same data."""
+        again = start_server(self.data_dir.parent, self.data_dir, int(self.url.split(":")[2].split("/")[0]))
+        self.process = again.process
+
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """A request with the token, past the browser."""
         data = None if body is None else json.dumps(body).encode()
@@ -174,9 +190,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_server(root: Path, data_dir: Path) -> Server:
+def start_server(root: Path, data_dir: Path, port: int | None = None) -> Server:
     """`jupyter server` with the extension below a base URL, on this machine's own address only."""
-    port = free_port()
+    port = port or free_port()
     home = {
         name: str(root / name.lower())
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "HOME")
@@ -195,7 +211,7 @@ def start_server(root: Path, data_dir: Path) -> Server:
         "--no-browser",
     ]
     log = (root / "server.log").open("ab")
-    environment = {**os.environ, **home, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **home, "OMP_NUM_THREADS": "1", "DTI_DATASET_ROOTS": str(root)}
     process = subprocess.Popen(
         [sys.executable, "-m", "jupyter", "server", *options],
         cwd=root,
@@ -220,12 +236,27 @@ def start_server(root: Path, data_dir: Path) -> Server:
 def server(runs: Runs) -> Iterator[Server]:
     server = start_server(runs.data_dir.parent, runs.data_dir)
     yield server
-    server.process.terminate()
-    try:
-        server.process.wait(60)
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        server.process.wait()
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server of one test's own, with 60 digits in `digits` beside its data: that test may stop and start it."""
+    digit_files(tmp_path / "digits", 60)
+    server = start_server(tmp_path, tmp_path / "data")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def few_digits(server: Server, runs: Runs) -> str:
+    """24 digits as a dataset of the server; its id."""
+    from dti_service import Client
+
+    files = sorted((runs.data_dir.parent / "digits").rglob("*.png"))[:24]
+    with Client(server.url.removesuffix("dti/"), TOKEN) as client:
+        id: str = client.upload(files, name="A few digits")["id"]
+    return id
 
 
 # -- browser --------------------------------------------------------------------------------------------------

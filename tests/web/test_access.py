@@ -1,4 +1,4 @@
-"""The result's views for those who do not use a mouse, or do not see the screen."""
+"""The page for those who do not use a mouse, or do not see the screen."""
 
 from __future__ import annotations
 
@@ -173,3 +173,75 @@ def test_motion_is_reduced_when_asked_for(open_result: Open) -> None:
         " && long(s.transitionDuration)); }).map(e => e.className)"
     )
     assert moving == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_finding_in_lists_and_forms(
+    open_page: Open, runs: Any, server: Any, watch: Any, scheme: str
+) -> None:
+    viewport = TABLET if scheme == "dark" else LAPTOP
+    page = open_page(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    digits, eight = runs.ids["digits"], runs.ids["eight"]
+    states = {item["state"]: item["id"] for item in server.call("GET", "experiments?limit=100")["items"]}
+    views = {
+        "": ".experiment-row[data-id]",
+        "#/new": ".variation",
+        f"#/new?start={digits}": ".begin-clusters img",
+        f"#/assign?from={digits}": ".drop-zone",
+        f"#/compare?a={digits}&b={eight}&ids={digits},{eight}": ".versus-pairs img",
+        "#/compare": ".versus-sides",
+        f"#/e/{states['failed']}": ".run-head",
+        f"#/e/{states['cancelled']}": ".run-head",
+        "#/e/01900000-0000-7000-8000-000000000000": ".empty h1",
+    }
+    watch.expected.append("404")
+    found = {}
+    for address, ready in views.items():
+        page.evaluate("(hash) => { location.hash = hash || '#/'; }", address)
+        page.locator(ready).first.wait_for()
+        if address == "#/new":
+            page.locator("details.advanced summary").click()
+            page.get_by_label("Number of clusters").fill("none")
+            page.get_by_role("button", name="Start", exact=True).click()
+            page.locator(".notice.bad").wait_for()
+        found[address] = findings(page)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), address
+    assert {what: one for what, one in found.items() if one} == {}
+
+
+@pytest.mark.slow
+def test_a_sweep_by_keyboard_alone(open_page: Open, few_digits: str, runs: Any, eyes: Any) -> None:
+    """From the list to two runs side by side without one click."""
+    page = open_page()
+    page.locator(".experiment-row[data-id]").first.wait_for()
+    page.keyboard.press("n")
+    page.locator(".start-part").first.wait_for()
+    to(page, "input[value=files]")
+    page.keyboard.press("ArrowRight")
+    page.locator(".dataset", has_text="A few digits").wait_for()
+    page.keyboard.press("Tab")
+    while page.evaluate("(id) => document.activeElement.value !== id", few_digits):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+    page.get_by_text("24 images found").wait_for()
+    to(page, "input.short")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("2, 3")
+    page.keyboard.press("Tab")
+    page.keyboard.type("By keyboard")
+    to(page, ".advanced summary")
+    page.keyboard.press("Enter")
+    for label, value in (("Passes over the images (epochs)", "2"), ("Image size in pixels", "16")):
+        field = page.get_by_label(label).get_attribute("id")
+        to(page, f"#{field}")
+        page.keyboard.type(value)
+    page.keyboard.press("Enter")
+    page.locator(".versus-group").wait_for()
+    assert page.locator(".versus-group th[scope=row]").all_inner_texts() == [
+        "By keyboard, 2 clusters",
+        "By keyboard, 3 clusters",
+    ]
+    page.locator(".versus-facts").wait_for(timeout=240_000)
+    assert "Images in both\n24" in page.locator(".versus-facts").inner_text()
+    assert [page.locator(".versus-group tbody tr").nth(at).locator("img").count() for at in (0, 1)] == [2, 3]
+    assert eyes.clicks(page) == 0

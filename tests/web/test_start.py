@@ -182,6 +182,29 @@ def test_what_varies_becomes_the_model(open_page: Open, server: Any, watch: Any)
     assert page.get_by_label("Number of clusters").input_value() == "8, 12"
 
 
+def test_a_rough_time_before_the_first_run(open_page: Open, server: Any) -> None:
+    """Nothing has finished here: the time is guessed, and grows with images, epochs and clusters."""
+    page = new(open_page)
+    page.route(
+        "**/api/experiments?*",
+        lambda route: route.fulfill(json={"items": [], "next_cursor": None, "total": 0}),
+    )
+    page.route(
+        "**/api/monitor", lambda route: route.fulfill(json={"devices": [{"device": "cpu", "name": "cpu"}]})
+    )
+    page.reload()
+    page.get_by_role("radio", name="Sample images").click()
+    said = page.locator(".start-foot p")
+    said.get_by_text("Roughly 3 min").wait_for()
+    page.get_by_label("Number of clusters").fill("10, 10")
+    said.get_by_text("Roughly 6 min").wait_for()
+    page.get_by_label("Number of clusters").fill("40")
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Passes over the images (epochs)").fill("400")
+    page.get_by_label("Seed").focus()
+    said.get_by_text("Roughly 33 min").wait_for()
+
+
 def test_run_again_with_changes(open_page: Open, runs: Any) -> None:
     page = open_page(f"#/new?from={runs.ids['colours']}")
     page.get_by_role("heading", name="Run again with changes").wait_for()
@@ -220,6 +243,10 @@ def test_from_files_to_a_result(open_page: Open, tmp_path: Path, eyes: Any, serv
     page.locator(".run-head").wait_for()
     eyes.until(page, "document.querySelectorAll('.chart-line').length === 1", 60)
     page.get_by_text("Log", exact=True).click()
+    # Whoever reads the log is not interrupted when the run ends.
+    page.get_by_text("“From the page” is done.").first.wait_for(timeout=240_000)
+    assert page.locator(".run-log").is_visible()
+    page.get_by_role("button", name="Show the result").click()
     eyes.images(page, timeout_s=240)
     assert states == {"Running"}
     assert page.locator("h1").inner_text() == "From the page"

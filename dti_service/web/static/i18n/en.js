@@ -537,6 +537,7 @@ export default {
   'run.stopping': 'Stopping',
   'run.finishing': 'Fetching the result',
   'run.state': '{name}: {state}',
+  'run.show': 'Show the result',
   'run.progress.say': '{name}: {percent} done',
   'run.resume': 'Go on from where it stopped',
   'run.partial': 'Look at what there is',

@@ -537,6 +537,7 @@ export default {
   'run.stopping': 'Arrêt en cours',
   'run.finishing': 'Lecture du résultat',
   'run.state': '{name} : {state}',
+  'run.show': 'Voir le résultat',
   'run.progress.say': '{name} : {percent} fait',
   'run.resume': 'Reprendre où il s’est arrêté',
   'run.partial': 'Voir ce qu’il y a',

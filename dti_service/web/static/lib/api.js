@@ -176,6 +176,7 @@ const EVENT_KINDS = [
   'state', 'progress', 'cell', 'metrics', 'image', 'artifact', 'log', 'checkpoint', 'event', 'warning', 'end',
 ];
 
+const RETRY = 5000;
 const NEWS_KINDS = ['hello', 'reset', 'created', 'state', 'updated', 'deleted', 'progress'];
 
 /** One experiment: where its files, pictures, events and curations come from. */
@@ -230,11 +231,14 @@ export class ExperimentSource {
    * continues after the last one it saw. `onState("open" | "lost")` tells of the connection. Returns close().
    */
   events({ after = 0, onEvent, onState }) {
-    const stream = new EventSource(this.link('events', { after }), { withCredentials: true });
+    let last = after;
+    let stream = null;
+    let timer = 0;
     const take = (message) => {
       try {
         const event = JSON.parse(message.data);
         const kind = message.type === 'message' ? event.kind : message.type;
+        if (message.lastEventId) last = message.lastEventId;
         // The run is over and nothing will follow: without this the browser would connect again for ever.
         if (kind === 'end') stream.close();
         onEvent({ ...event, kind });
@@ -242,10 +246,21 @@ export class ExperimentSource {
         // A line that is no event is skipped, as every reader of the log does.
       }
     };
-    for (const kind of [...EVENT_KINDS, 'message']) stream.addEventListener(kind, take);
-    stream.onopen = () => onState?.('open');
-    stream.onerror = () => onState?.('lost');
-    return () => stream.close();
+    const open = () => {
+      stream = new EventSource(this.link('events', { after: last }), { withCredentials: true });
+      for (const kind of [...EVENT_KINDS, 'message']) stream.addEventListener(kind, take);
+      stream.onopen = () => onState?.('open');
+      stream.onerror = () => {
+        onState?.('lost');
+        // The browser tries again by itself, but not after an answer such as a proxy's "502 Bad Gateway".
+        if (stream.readyState === EventSource.CLOSED) timer = setTimeout(open, RETRY);
+      };
+    };
+    open();
+    return () => {
+      clearTimeout(timer);
+      stream.close();
+    };
   }
 
   /** The events after one as a list: {items, next, ended}. */

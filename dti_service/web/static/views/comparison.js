@@ -127,7 +127,7 @@ class Comparison {
     const { t, i18n } = this;
     const records = this.group.map((id) => this.records.get(id)).filter(Boolean);
     if (records.length < 2) return null;
-    const names = ['loss', 'accuracy', 'nmi', 'ari', 'used_clusters'].filter((name) => records.some((record) => Number.isFinite(record.metrics?.[name])));
+    const names = ['loss', 'accuracy', 'nmi', 'ari', 'used_clusters'].filter((name) => records.some((record) => Number.isFinite(record.metrics?.[name]) && (name !== 'used_clusters' || record.metrics[name] !== clusterCount(record))));
     const value = (record, name) => (name === 'accuracy' ? i18n.percent(record.metrics?.[name]) : i18n.number(record.metrics?.[name], 3));
     const pick = (record, at) => h('input', { type: 'radio', name: `versus-pick-${at}`, value: record.id, checked: this.sides[at].id === record.id, disabled: record.state !== 'succeeded', 'aria-label': t(at ? 'versus.pick.b' : 'versus.pick.a', { name: record.name }),
       onchange: () => this.choose(this.sides.map((one, index) => (index === at ? { id: record.id, reading: RAW } : one))) });

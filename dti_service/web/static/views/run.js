@@ -46,6 +46,7 @@ export class RunView {
     this.times = h('span.muted.num');
     this.link = h('span.offline-note', { hidden: true, role: 'status' }, t('run.lost'));
     this.error = h('div');
+    this.ready = h('div.run-ready-place', { role: 'status' });
     this.progress = h('section.panel.run-progress', { 'aria-label': t('progress') }, h('div.run-line', null, this.phase, this.link, h('span.spacer'), this.times), this.bar, this.words);
     this.forming = h('div.forming');
     this.formingNote = h('p.muted');
@@ -57,7 +58,7 @@ export class RunView {
     const labels = modelOf(record) !== null; // it learns nothing: there are no prototypes that form, and no loss
     fill(this.element, h('div.page.run', null,
       h('header.run-head', null, h('a.icon-button.button', { href: '#/', 'aria-label': t('nav.experiments'), title: t('nav.experiments') }, icon('back')), this.name, this.state, h('span.spacer'), this.actions),
-      this.error, this.progress,
+      this.ready, this.error, this.progress,
       h('div.run-columns', null,
         !labels && h('section.panel', null, h('h2', null, t('run.forming')), this.formingNote, this.forming),
         h('div.run-side', null, !labels && h('section.panel', null, h('h2', null, t('about.curves')), this.chart.element, this.notes),
@@ -151,10 +152,21 @@ export class RunView {
     const { record, t, ui } = this;
     if (record.state === 'succeeded') {
       this.close?.();
-      if (await this.onDone(record)) return;
+      // Whoever reads the log is not interrupted: the result waits.
+      if (this.logBox.open) this.offer(record);
+      else if (await this.onDone(record)) return;
     }
     ui.announce(t('run.state', { name: record.name, state: t(`state.${record.state}`) }), { now: true });
     if (isOver(record)) this.logBox.open = record.state === 'failed';
+  }
+
+  /** The result is there, and takes its place when the reader says so. */
+  offer(record) {
+    const show = async () => {
+      if (!(await this.onDone(record))) this.ui.toast(this.t('run.partial.none'));
+    };
+    fill(this.ready, h('div.notice.run-ready', null, icon('check'), h('strong', null, this.t('run.done', { name: record.name })), h('span.spacer'),
+      this.ui.button(this.t('run.show'), { primary: true, iconName: 'eye', onclick: show })));
   }
 
   tick() {
@@ -179,6 +191,7 @@ export class RunView {
     else if (known) this.bar.value = progress.step ?? 0;
     else if (record.state === 'queued') this.bar.value = 0;
     else this.bar.removeAttribute('value');
+    this.progress.hidden ||= Boolean(this.ready.firstChild);
     this.phase.textContent = record.state === 'queued' ? (record.queue_position ? t('queue.position', { n: record.queue_position }) : t('queue.waiting'))
       : record.state === 'cancelling' ? t('run.stopping') : record.state === 'succeeded' ? t('run.finishing') : known ? percent : t('progress.starting');
     this.words.textContent = [running && known && t('progress.of', { step: progress.step ?? 0, total: progress.total, unit: unitWord(progress.unit, i18n) }), running && phaseWords(progress.phase, t),

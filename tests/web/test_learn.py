@@ -1,0 +1,110 @@
+"""What follows a result: a new run that begins from a reading, and new images on a finished model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+Open = Callable[..., Page]
+
+
+@pytest.mark.slow
+def test_a_new_run_from_a_reading(open_result: Open, fresh: str, runs: Any, server: Any, eyes: Any) -> None:
+    """Two clusters are merged by hand; the next run begins from the five and shows what changed since."""
+    page = open_result()
+    page.locator(".main-pane .tile").first.focus()
+    page.keyboard.press("g")
+    page.locator(".choice").first.wait_for()
+    page.keyboard.press("Enter")
+    page.locator("#merge-name").wait_for()
+    page.keyboard.press("Enter")
+    eyes.until(page, "!document.querySelector('dialog[open]')")
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.get_by_role("menuitem", name="New run from this reading").click()
+    page.get_by_role("heading", name="New run from these clusters").wait_for()
+    eyes.until(page, "document.querySelectorAll('.begin-clusters img').length === 5")
+    assert "5 clusters of Digits of two books" in page.locator(".begin-from").inner_text()
+    assert page.get_by_label("Number of clusters").input_value() == "5"
+    page.get_by_label("stay as they are").check()
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Passes over the images (epochs)").fill("1")
+    page.get_by_label("Image size in pixels").fill("16")
+    page.get_by_role("button", name="Start", exact=True).click()
+    eyes.images(page, timeout_s=240)
+    id = page.evaluate("() => location.hash.split('/')[2]")
+    [reading] = server.call("GET", f"experiments/{runs.ids['digits']}/curations")["items"]
+    made = server.call("GET", f"experiments/{id}")
+    assert made["parameters"]["start_from"] == f"{runs.ids['digits']}/{reading['name']}"
+    assert made["parameters"]["start_prototypes"] == "fixed"
+    assert "start_images" not in made["parameters"]  # left as the notebook has it
+    page.get_by_role("link", name="What changed").click()
+    page.locator(".versus-facts").wait_for()
+    assert "Images in both\n240" in page.locator(".versus-facts").inner_text()
+    assert page.locator("#versus-reading-0").input_value() == reading["name"]
+
+
+def test_begin_afresh_after_all(open_page: Open, runs: Any) -> None:
+    page = open_page(f"#/new?start={runs.ids['digits']}")
+    page.get_by_text("as the run found them").wait_for()
+    page.get_by_role("button", name="Begin afresh instead").click()
+    page.get_by_role("heading", name="Run again with changes").wait_for()
+    assert page.locator(".begin-clusters").count() == 0
+    page.locator("details.advanced summary").click()
+    assert page.get_by_label("Begin from the clusters of").input_value() == ""
+
+
+def test_a_reading_that_is_gone(open_page: Open, runs: Any, watch: Any) -> None:
+    watch.expected.append("404")
+    page = open_page(f"#/new?start={runs.ids['digits']}/no-such-reading")
+    page.get_by_text("is no longer there").first.wait_for()
+
+
+@pytest.mark.slow
+def test_new_images_on_a_finished_model(
+    open_result: Open, runs: Any, server: Any, tmp_path: Path, eyes: Any
+) -> None:
+    """Digits of the same kinds find their place; noise fits nowhere, and is shown apart."""
+    random = np.random.default_rng(7)
+    digits = sorted((runs.data_dir.parent / "digits").rglob("*.png"))[:10]
+    files = []
+    for number, path in enumerate(digits):
+        files.append(tmp_path / f"digit {number}.png")
+        files[-1].write_bytes(path.read_bytes())
+    for number in range(3):
+        files.append(tmp_path / f"noise {number}.png")
+        Image.fromarray(random.integers(0, 255, (16, 16), np.uint8)).save(files[-1])
+    page = open_result()
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.get_by_role("menuitem", name="Assign new images").click()
+    page.get_by_role("heading", name="Assign new images").wait_for()
+    page.get_by_role("button", name="Assign", exact=True).click()
+    page.get_by_text("Choose files, or take the sample images").wait_for()
+    page.locator("input[type=file]").first.set_input_files(files)
+    page.get_by_text("13 images found").wait_for()
+    page.get_by_role("button", name="Assign", exact=True).click()
+    eyes.images(page, timeout_s=240)
+    assert page.locator("h1").inner_text() == "Digits of two books: new images"
+    made = server.call("GET", f"experiments/{page.evaluate('() => location.hash.split(`/`)[2]')}")
+    assert made["parameters"]["experiment"] == runs.ids["digits"]
+    assert made["metrics"]["unfit"] >= 3
+    button = page.get_by_role("button", name="fit nowhere")
+    assert button.inner_text().startswith(str(made["metrics"]["unfit"]))
+    button.click()
+    shown = "[...document.querySelectorAll('.main-pane .tile')].map(e => e.getAttribute('aria-label'))"
+    eyes.until(page, f"{shown}.length === {made['metrics']['unfit']}")
+    names = page.evaluate(f"() => {shown}")
+    assert sum("noise" in name for name in names) == 3
+    button.click()
+    eyes.until(page, f"{shown}.length === 13")
+
+
+def test_only_what_has_ended_well_has_a_model(open_page: Open, runs: Any, server: Any, watch: Any) -> None:
+    failed = next(one for one in server.call("GET", "experiments?q=Coins")["items"])
+    page = open_page(f"#/assign?from={failed['id']}")
+    page.get_by_text("there is no model to assign images to").wait_for()
