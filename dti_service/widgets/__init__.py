@@ -12,6 +12,7 @@ They are the views of the page at /dti/, from the same modules. They read throug
 the service; elsewhere (VS Code, another server) through the kernel. A saved notebook keeps a picture of each.
 """
 
+from dti_service.widgets.opened import open_experiment
 from dti_service.widgets.views import ClusterBrowser, Comparison, ExperimentList, Launcher, Progress
 
-__all__ = ["ClusterBrowser", "Comparison", "ExperimentList", "Launcher", "Progress"]
+__all__ = ["ClusterBrowser", "Comparison", "ExperimentList", "Launcher", "Progress", "open_experiment"]

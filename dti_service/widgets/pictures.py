@@ -42,7 +42,7 @@ def result_html(experiment: Experiment, directory: Path, reading: str | None = N
     facts = f"{len(found.images)} images in {len(found.clusters)} clusters"
     if reading:
         facts += f", as curated in “{found.title}”" + (f" by {found.author}" if found.author else "")
-    return _box(
+    return box(
         experiment.name, facts, f'<table style="border-collapse:collapse">{"".join(rows)}</table>{more}'
     )
 
@@ -62,8 +62,8 @@ def progress_html(experiment: Experiment, directory: Path, progress: Mapping[str
         parts.append(f"<p>{html.escape(str(experiment.error.get('message') or ''))}</p>")
     live = sorted((directory / LIVE).glob("*prototypes-*.png"), key=lambda path: path.stat().st_mtime)
     if live and experiment.state != "succeeded":
-        parts.append(_image(live[-1], 384, "prototypes as they form"))
-    return _box(experiment.name, words, "".join(parts))
+        parts.append(image(live[-1], 384, "prototypes as they form"))
+    return box(experiment.name, words, "".join(parts))
 
 
 def list_html(items: Iterable[Mapping[str, Any]], total: int) -> str:
@@ -73,11 +73,44 @@ def list_html(items: Iterable[Mapping[str, Any]], total: int) -> str:
         metrics, parameters = item.get("metrics") or {}, item.get("parameters") or {}
         clusters = metrics.get("n_clusters", metrics.get("n_prototypes", parameters.get("n_prototypes", "")))
         state = STATES.get(str(item["state"]), item["state"])
-        cells = (item.get("name"), state, metrics.get("n_images", ""), clusters, _day(item.get("created_at")))
-        rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{word}</th>" for word in ("Experiment", "State", "Images", "Clusters", "Begun"))
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return _box("Experiments", f"{total} in all" if total else "none yet", table if rows else "")
+        rows.append(
+            (item.get("name"), state, metrics.get("n_images", ""), clusters, day(item.get("created_at")))
+        )
+    head = ("Experiment", "State", "Images", "Clusters", "Begun")
+    return box(
+        "Experiments", f"{total} in all" if total else "none yet", table_html(head, rows) if rows else ""
+    )
+
+
+def facts_html(title: str, facts: Iterable[tuple[str, str]], parameters: Mapping[str, Any]) -> str:
+    """What an experiment is, one fact a line, with its parameters folded below."""
+    lines = "".join(row((f'<span style="{MUTED}">{html.escape(a)}</span>', html.escape(b))) for a, b in facts)
+    given = "".join(row((html.escape(name), html.escape(str(value)))) for name, value in parameters.items())
+    folded = f"<details><summary>Parameters</summary><table>{given}</table></details>" if given else ""
+    return box(title, "", f'<table style="border-collapse:collapse">{lines}</table>{folded}')
+
+
+def table_html(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table of texts; a value that has `_repr_html_` is put in as it is."""
+    body = "".join(row(cell(value) for value in values) for values in rows)
+    names = "".join(f'<th style="text-align:left">{html.escape(name)}</th>' for name in head)
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def cell(value: Any) -> str:
+    """A value as HTML."""
+    return value._repr_html_() if hasattr(value, "_repr_html_") else html.escape(str(value))
+
+
+def row(cells: Iterable[str]) -> str:
+    """A row of a table from cells of HTML."""
+    style = "text-align:left;vertical-align:middle"
+    return "<tr>" + "".join(f'<td style="{style}">{content}</td>' for content in cells) + "</tr>"
+
+
+def number(value: Any) -> str:
+    """A figure as people read it: "0.8319", "1797"."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def form_html(notebooks: Iterable[Mapping[str, Any]]) -> str:
@@ -87,7 +120,7 @@ def form_html(notebooks: Iterable[Mapping[str, Any]]) -> str:
         for item in notebooks
         if "error" not in item
     )
-    return _box(
+    return box(
         "New experiment", "the form appears where the notebook is open; from a terminal:", f"<ul>{items}</ul>"
     )
 
@@ -95,19 +128,15 @@ def form_html(notebooks: Iterable[Mapping[str, Any]]) -> str:
 def _cluster(reading: Reading, cluster: Any, images: list[Any], directory: Path) -> str:
     results = directory / RESULTS
     prototype = prototype_of(results, cluster)
-    pictures = [_image(picture_of(results, image), MEMBER, image.path) for image in images[:MEMBERS]]
+    pictures = [image(picture_of(results, one), MEMBER, one.path) for one in images[:MEMBERS]]
     more = f'<span style="{MUTED}">+{len(images) - MEMBERS}</span>' if len(images) > MEMBERS else ""
     count = f"{len(images)} image{'s' * (len(images) != 1)}"
     name = f'<strong>{html.escape(cluster.name)}</strong><br><span style="{MUTED}">{count}</span>'
-    cells = (_image(prototype, PROTOTYPE, "prototype"), name, "".join(pictures) + more)
-    return (
-        "<tr>"
-        + "".join(f'<td style="text-align:left;vertical-align:middle">{cell}</td>' for cell in cells)
-        + "</tr>"
-    )
+    cells = (image(prototype, PROTOTYPE, "prototype"), name, "".join(pictures) + more)
+    return row(cells)
 
 
-def _image(path: Path | None, size: int, label: str) -> str:
+def image(path: Path | None, size: int, label: str) -> str:
     """An <img> that holds its picture; "" for a file that is not there or cannot be shown."""
     if path is None:
         return ""
@@ -119,10 +148,12 @@ def _image(path: Path | None, size: int, label: str) -> str:
     return ""
 
 
-def _box(title: str, facts: str, content: str) -> str:
+def box(title: str, facts: str, content: str) -> str:
+    """A titled part of a notebook; `content` is HTML, the rest is text."""
     head = f'<strong>{html.escape(title)}</strong> <span style="{MUTED}">{html.escape(facts)}</span>'
     return f'<div style="{BOX}"><p>{head}</p>{content}</div>'
 
 
-def _day(moment: Any) -> str:
+def day(moment: Any) -> str:
+    """A moment as in the records, to the minute."""
     return str(moment or "")[:16].replace("T", " ")

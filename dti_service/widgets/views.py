@@ -17,7 +17,7 @@ from dti_service.run import data_dir
 from dti_service.service import Service
 from dti_service.settings import Settings
 from dti_service.store import Store
-from dti_service.widgets import pictures
+from dti_service.widgets import exports, pictures
 from dti_service.widgets.found import Found, find
 
 LISTED = 12  # experiments in the picture of a list
@@ -89,6 +89,14 @@ class ClusterBrowser(View):
         """The rows of the images that are chosen in the view."""
         wanted = set(self.selected)
         return [row for row in self.as_curated().rows() if row["image_id"] in wanted]
+
+    def to_csv(self, path: str | Path | None = None) -> Path:
+        """Write the table of the version that is shown (`exports.to_csv`); returns the file."""
+        return exports.to_csv(self.found, path, self.reading)
+
+    def to_zip(self, path: str | Path | None = None) -> Path:
+        """Write the images of the version that is shown, in one folder for each cluster (`exports.to_zip`)."""
+        return exports.to_zip(self.found, path, self.reading)
 
 
 class Progress(View):
