@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,7 @@ class Background:
         self._loop = asyncio.get_running_loop()
         url = getattr(self.serverapp, "local_url", "").split("?")[0]
         self._present.enter_context(announced(self.settings.data_dir, "server", url=url))
+        self._present.enter_context(_told_to_kernels(self.settings.data_dir))
         self.watch.start()
         self.notifier.start()
         await asyncio.to_thread(self.datasets.start)
@@ -221,3 +224,18 @@ def make_dispatcher(settings: Settings, service: Service) -> Any:
 
 def _seconds(start: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+@contextlib.contextmanager
+def _told_to_kernels(data_dir: Path) -> Iterator[None]:
+    """Notebooks that are opened in this server keep their experiments where it looks for them: their kernels inherit
+    its environment, but start in the folder of the notebook."""
+    earlier = os.environ.get("DTI_DATA_DIR")
+    os.environ["DTI_DATA_DIR"] = str(data_dir)
+    try:
+        yield
+    finally:
+        if earlier is None:
+            os.environ.pop("DTI_DATA_DIR", None)
+        else:
+            os.environ["DTI_DATA_DIR"] = earlier

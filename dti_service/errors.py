@@ -14,6 +14,14 @@ class ServiceError(Exception):
         self.errors = [dict(error) for error in errors]
         super().__init__(message)
 
+    def _render_traceback_(self) -> list[str]:
+        """A notebook shows what is wrong, not where in our code it was found."""
+        details = [f"{error.get('field')}: {error.get('reason')}" for error in self.errors]
+        return [
+            f"{type(self).__name__}: {self}",
+            *(f"  {line}" for line in details if line not in str(self)),
+        ]
+
 
 class BadRequest(ServiceError):
     """The request cannot be read at all."""
