@@ -1,6 +1,6 @@
 """What is wrong with the parameters of a built-in notebook that its schema cannot see, before anything is queued.
 
-Each function takes the parameters and returns problems as (name, reason); `dti_service.demos` lists them.
+Each function takes the parameters and returns problems as (name, reason); `dti_service.built_in` names them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Problems = list[tuple[str, str]]
+
+
+def check_clustering(parameters: Mapping[str, Any]) -> Problems:
+    """Problems that only the library's configuration knows, such as an unknown transformation."""
+    from dti_sprites.recipe import FIELDS, configure
+
+    return _problems(configure, parameters, {*FIELDS, "preset", "epochs"})
+
+
+def check_discover(parameters: Mapping[str, Any]) -> Problems:
+    """Problems in what a front of the DISCOVER platform asks for."""
+    from dti_service.discover.start import check_notebook
+
+    return check_notebook(parameters)
 
 
 def check_sprites(parameters: Mapping[str, Any]) -> Problems:

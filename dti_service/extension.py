@@ -16,6 +16,7 @@ from dti_service.background import Background
 from dti_service.errors import InvalidRequest
 from dti_service.handlers import all_handlers
 from dti_service.handlers.context import Context
+from dti_service.handlers.demos import demo_routes
 from dti_service.service import Service
 from dti_service.settings import Settings, parse_devices, parse_duration
 
@@ -258,9 +259,8 @@ class DTIServiceApp(ExtensionApp):
             server.exit(1)
 
     def initialize_handlers(self) -> None:
-        self.handlers.extend(
-            (pattern, handler, {"context": self.context}) for pattern, handler in all_handlers()
-        )
+        routes = [*demo_routes(self.context.service), *all_handlers()]
+        self.handlers.extend((pattern, handler, {"context": self.context}) for pattern, handler in routes)
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         await self.background.start(run_experiments=self.run_experiments)

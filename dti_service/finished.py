@@ -1,4 +1,4 @@
-"""Finished experiments as models: what `assign_images` applies to new images."""
+"""Finished experiments as models: what `assign_images` and `similarity_search` apply to new images."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dti_sprites import Run as Trained
 
 NOTEBOOK = "assign_images"
+NOTEBOOKS = frozenset({NOTEBOOK, "similarity_search"})  # those whose parameter is a finished experiment
 PARAMETER = "experiment"
 WEIGHTS = Path("results") / "model.safetensors"
 
@@ -33,8 +34,8 @@ def check_finished(store: Store, id: str) -> Experiment:
 def problems(
     store: Store, notebook: str, values: Mapping[str, Any], *, trusted: bool
 ) -> list[tuple[str, str]]:
-    """What is wrong with the parameter `experiment` of a request for `assign_images`, as (name, reason)."""
-    if notebook != NOTEBOOK:
+    """What is wrong with the parameter `experiment` of a request for one of `NOTEBOOKS`, as (name, reason)."""
+    if notebook not in NOTEBOOKS:
         return []
     text = str(values.get(PARAMETER) or "").strip()
     if trusted and text and not is_id(text):

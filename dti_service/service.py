@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dti_service.demos import Demo, find_demos
+from dti_service.demos import Demo, find_demos, with_page
 from dti_service.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from dti_service.experiment import Experiment, timestamp, transition
 from dti_service.finished import NOTEBOOK as ASSIGN_NOTEBOOK
@@ -163,7 +163,7 @@ class Service:
         """The experiment as clients see it. Raises ExperimentNotFound."""
         experiment = self.store.get(id)
         positions = self.queue_positions() if experiment.state == "queued" else {}
-        return experiment_view(experiment, self.store, positions)
+        return self._view(experiment, positions)
 
     def patch(self, id: str, **changes: Any) -> Experiment:
         """Change name, tags or keep. Raises ExperimentNotFound, InvalidRequest."""
@@ -211,7 +211,10 @@ class Service:
     def _views(self, experiments: Sequence[Experiment]) -> Sequence[dict[str, Any]]:
         waits = any(experiment.state == "queued" for experiment in experiments)
         positions = self.queue_positions() if waits else {}
-        return [experiment_view(experiment, self.store, positions) for experiment in experiments]
+        return [self._view(experiment, positions) for experiment in experiments]
+
+    def _view(self, experiment: Experiment, positions: Mapping[str, int]) -> dict[str, Any]:
+        return with_page(self.demos, experiment_view(experiment, self.store, positions))
 
     def queue_positions(self) -> dict[str, int]:
         """1 for the experiment that runs next, and so on."""
@@ -254,17 +257,22 @@ class Service:
     # Notebooks
 
     def notebooks(self) -> dict[str, Any]:
-        """The notebooks that can be run by name: {items: [{name, title, description} or {name, error}]}."""
-        from dti_service.execution.parameters import notebook_schema
+        """The notebooks that can be run by name: {items: [{name, title, description, version} or {name, error}]}."""
+        from dti_service.execution.parameters import NotebookError, notebook_schema
 
         items = []
         for name, demo in sorted(self.demos.items()):
-            if isinstance(demo, Demo):
-                schema = notebook_schema(demo.notebook)
-                title = schema.get("title") or demo.title or name
-                items.append({"name": name, "title": title, "description": schema.get("description", "")})
-            else:
+            if not isinstance(demo, Demo):
                 items.append({"name": name, "error": demo.reason})
+                continue
+            try:
+                schema = notebook_schema(demo.notebook)
+            except (NotebookError, OSError) as error:
+                items.append({"name": name, "error": f"its notebook cannot be read: {error}"})
+                continue
+            title = schema.get("title") or demo.title or name
+            description = schema.get("description") or demo.description
+            items.append({"name": name, "title": title, "description": description, "version": demo.version})
         return {"items": items}
 
     def notebook_of(self, request: SubmitRequest) -> tuple[Path, Demo | None]:

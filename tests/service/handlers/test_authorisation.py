@@ -29,6 +29,7 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
     ("/dti/static/(.+)", "HEAD"): ("read", "experiments"),
     ("/dti/api/experiments", "GET"): ("read", "experiments"),
     ("/dti/api/experiments", "POST"): ("execute", "experiments"),
+    ("/dti/api/experiments/events", "GET"): ("read", "experiments"),
     (EXPERIMENT, "GET"): ("read", "experiments"),
     (EXPERIMENT, "PATCH"): ("write", "experiments"),
     (EXPERIMENT, "DELETE"): ("write", "experiments"),
@@ -123,7 +124,9 @@ def example(pattern: str) -> str:
 def options_for(verb: str) -> dict[str, Any]:
     if verb in ("POST", "PUT", "PATCH"):
         return {"body": "{}", "headers": {"Content-Type": "application/json"}}
-    return {}
+    return (
+        {"headers": {"Accept": "application/json"}} if verb == "GET" else {}
+    )  # no endless streams of events
 
 
 class Recorder(Authorizer):
@@ -207,6 +210,20 @@ async def test_unknown_routes_say_nothing_to_strangers(
         known = await fetch(verb, "absent", **options_for(verb))
         assert known.code == 404
         assert "openapi.yaml" in json.loads(known.body)["message"]
+
+
+async def test_routes_of_demos_ask_too(
+    recorder: type[Recorder], fetch: Fetch, http_server_client: Any, jp_base_url: str
+) -> None:
+    for path in (f"{ID}/near", f"view/{ID}", "static/similarity.js"):
+        path = f"dti/demos/similarity_search/{path}"
+        recorder.asked = []
+        recorder.permits = True
+        assert (await fetch("GET", path, root="")).code in (200, 404)
+        assert recorder.asked == [("read", "artifacts")]
+        recorder.permits = False
+        assert (await fetch("GET", path, root="")).code == 403
+        assert (await anonymous(http_server_client, jp_base_url, path, "GET")).code in (302, 403)
 
 
 async def test_verbs_that_a_route_lacks(fetch: Fetch) -> None:
