@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -45,13 +46,13 @@ def thumbnail(source: Path, cache: Path, size: int, form: str = "webp") -> Path:
     return target
 
 
-def small_picture(source: Path, size: int, form: str = "webp") -> bytes:
+def small_picture(source: Path | BinaryIO, size: int, form: str = "webp") -> bytes:
     """The content of such a thumbnail, kept nowhere. `InvalidRequest` as `thumbnail`, OSError."""
     return _encode(_load(source, size), size, form)
 
 
 @contextmanager
-def open_image(source: Path) -> Iterator[Image.Image]:
+def open_image(source: Path | BinaryIO) -> Iterator[Image.Image]:
     """An image that is not decoded yet; `InvalidRequest` when it is none of the formats that are shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -69,7 +70,7 @@ def open_image(source: Path) -> Iterator[Image.Image]:
             yield image
 
 
-def _load(source: Path, size: int) -> Image.Image:
+def _load(source: Path | BinaryIO, size: int) -> Image.Image:
     with open_image(source) as image:
         if image.width * image.height > MAX_PIXELS:
             raise InvalidRequest("The image is too large for a thumbnail")

@@ -8,11 +8,23 @@
     Launcher()                  # the form that starts one
     Comparison(first, second)   # two results: which cluster became which, how images moved
 
-They are the views of the page at /dti/, from the same modules. They read through the notebook's server where that runs
-the service; elsewhere (VS Code, another server) through the kernel. A saved notebook keeps a picture of each.
+They are the views of the page at /dti/, from the same modules, where the notebook's server runs the service; elsewhere,
+and in a saved notebook that is only read, each is a picture. Besides,
+
+    open_experiment(id)         # facts, plots and exports of one experiment
+    Desk()                      # submit, sweep, watch and compare, here or on a server
 """
 
+from dti_service.widgets.desk import Desk
 from dti_service.widgets.opened import open_experiment
 from dti_service.widgets.views import ClusterBrowser, Comparison, ExperimentList, Launcher, Progress
 
-__all__ = ["ClusterBrowser", "Comparison", "ExperimentList", "Launcher", "Progress", "open_experiment"]
+__all__ = [
+    "ClusterBrowser",
+    "Comparison",
+    "Desk",
+    "ExperimentList",
+    "Launcher",
+    "Progress",
+    "open_experiment",
+]

@@ -59,7 +59,7 @@ def _target(found: Found, path: str | Path | None, reading: str | None, suffix: 
     own = os.environ.get("DTI_EXPERIMENT_DIR")
     folder = Path(own) / RESULTS if own else Path()
     version = "" if reading in (None, RAW) else f" {reading}"
-    return folder / f"{safe_name(found.experiment.name + version)}{suffix}"
+    return folder / f"{safe_name(found.experiment.name.replace(':', '') + version)}{suffix}"
 
 
 def _write(target: Path, chunks: Iterable[bytes]) -> Path:

@@ -10,22 +10,10 @@ from typing import Any
 from dti_service.curations import Curations, read_reading
 from dti_service.widgets import exports, pictures, plots
 from dti_service.widgets.found import Found, find
+from dti_service.widgets.shown import Shown
 from dti_service.widgets.views import ClusterBrowser
 
 STATES = {"to_see": "to see", "checked": "checked", "doubtful": "doubtful"}
-
-
-class Shown:
-    """HTML as the result of a cell, with a text for where there is no HTML."""
-
-    def __init__(self, html: str, text: str) -> None:
-        self.html, self.text = html, text
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 class Opened(Shown):

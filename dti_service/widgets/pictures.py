@@ -7,7 +7,7 @@ import contextlib
 import html
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dti_service.curations import RAW, Reading, read_reading
 from dti_service.curations.folders import picture_of, prototype_of
@@ -20,6 +20,7 @@ CLUSTERS, MEMBERS = 12, 9  # shown of a result
 PROTOTYPE, MEMBER = 64, 48  # pixels
 BOX = "font:14px/1.45 system-ui,sans-serif;max-width:62em"
 MUTED = "color:#625c53"
+GROUND = "background:#8f877b"  # behind what is transparent, light or dark
 STATES = {"succeeded": "finished", "cancelled": "given up"}
 
 
@@ -136,14 +137,14 @@ def _cluster(reading: Reading, cluster: Any, images: list[Any], directory: Path)
     return row(cells)
 
 
-def image(path: Path | None, size: int, label: str) -> str:
+def image(path: Path | BinaryIO | None, size: int, label: str) -> str:
     """An <img> that holds its picture; "" for a file that is not there or cannot be shown."""
     if path is None:
         return ""
     with contextlib.suppress(OSError, InvalidRequest):
         data = base64.b64encode(small_picture(path, size)).decode()
         words = html.escape(label, quote=True)
-        style = f"display:inline-block;max-width:{size}px;max-height:{size}px;margin:1px"
+        style = f"display:inline-block;max-width:{size}px;max-height:{size}px;margin:1px;{GROUND}"
         return f'<img alt="{words}" title="{words}" style="{style}" src="data:image/webp;base64,{data}">'
     return ""
 
