@@ -117,7 +117,7 @@ class Batch:
             for suffix in (".png", ".jpg"):
                 content = self.place.picture(id, f"results/{folder}/prototype{k}{suffix}")
                 if content is not None:
-                    return pictures.image(io.BytesIO(content), 36, f"prototype {k}")
+                    return pictures.prototype(io.BytesIO(content), 36)
         return ""
 
     def _repr_html_(self) -> str:

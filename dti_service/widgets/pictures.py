@@ -105,13 +105,13 @@ def cell(value: Any) -> str:
 
 def row(cells: Iterable[str]) -> str:
     """A row of a table from cells of HTML."""
-    style = "text-align:left;vertical-align:middle"
+    style = "text-align:left;vertical-align:middle;padding:2px 10px 2px 0"
     return "<tr>" + "".join(f'<td style="{style}">{content}</td>' for content in cells) + "</tr>"
 
 
 def number(value: Any) -> str:
-    """A figure as people read it: "0.8319", "1797"."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A figure as people read it: "0.8319", "1797"; "" for what is not given."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def form_html(notebooks: Iterable[Mapping[str, Any]]) -> str:
@@ -128,25 +128,29 @@ def form_html(notebooks: Iterable[Mapping[str, Any]]) -> str:
 
 def _cluster(reading: Reading, cluster: Any, images: list[Any], directory: Path) -> str:
     results = directory / RESULTS
-    prototype = prototype_of(results, cluster)
     pictures = [image(picture_of(results, one), MEMBER, one.path) for one in images[:MEMBERS]]
     more = f'<span style="{MUTED}">+{len(images) - MEMBERS}</span>' if len(images) > MEMBERS else ""
     count = f"{len(images)} image{'s' * (len(images) != 1)}"
     name = f'<strong>{html.escape(cluster.name)}</strong><br><span style="{MUTED}">{count}</span>'
-    cells = (image(prototype, PROTOTYPE, "prototype"), name, "".join(pictures) + more)
+    cells = (prototype(prototype_of(results, cluster), PROTOTYPE), name, "".join(pictures) + more)
     return row(cells)
 
 
-def image(path: Path | BinaryIO | None, size: int, label: str) -> str:
-    """An <img> that holds its picture; "" for a file that is not there or cannot be shown."""
+def image(path: Path | BinaryIO | None, size: int, label: str, *, style: str = "") -> str:
+    """An <img> that holds its picture, as large as `size` pixels allow; "" for one that cannot be shown."""
     if path is None:
         return ""
     with contextlib.suppress(OSError, InvalidRequest):
         data = base64.b64encode(small_picture(path, size)).decode()
         words = html.escape(label, quote=True)
-        style = f"display:inline-block;max-width:{size}px;max-height:{size}px;margin:1px;{GROUND}"
-        return f'<img alt="{words}" title="{words}" style="{style}" src="data:image/webp;base64,{data}">'
+        shape = f"display:inline-block;width:{size}px;height:{size}px;object-fit:contain;margin:1px;{style}"
+        return f'<img alt="{words}" title="{words}" style="{shape}" src="data:image/webp;base64,{data}">'
     return ""
+
+
+def prototype(path: Path | BinaryIO | None, size: int) -> str:
+    """The picture of a prototype on a ground that shows what is light and what is dark in it."""
+    return image(path, size, "prototype", style=GROUND)
 
 
 def box(title: str, facts: str, content: str) -> str:

@@ -65,7 +65,7 @@ def sizes_html(reading: Reading, directory: Path) -> str:
     rows = []
     for cluster in clusters[:MOST_BARS]:
         count = len(members[cluster.id])
-        prototype = pictures.image(prototype_of(directory / RESULTS, cluster), 28, "prototype")
+        prototype = pictures.prototype(prototype_of(directory / RESULTS, cluster), 28)
         bar = f'<div style="background:#1b5e7b;height:14px;width:{BAR * count / most:.2f}em"></div>'
         cells = (prototype, html.escape(cluster.name), bar, str(count))
         rows.append(pictures.row(cells))
