@@ -7,6 +7,7 @@ The other checks are for production; in development they are only logged.
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import stat
 from collections.abc import Iterable, Mapping
@@ -115,7 +116,16 @@ def check_secret_file(path: Path) -> list[Finding]:
 
 
 def check_folder(folder: Path) -> list[Finding]:
-    """A data directory that everybody may write to lets everybody put a notebook into the queue."""
+    """One where the service can work, and that not everybody may write to: who can, queues notebooks as this user."""
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if not (existing.is_dir() and os.access(existing, os.R_OK | os.W_OK | os.X_OK)):
+        return [
+            Finding(
+                f"The data directory {folder} cannot be used by user {os.getuid()}: {existing} is not a folder that it"
+                " may write to. Change its owner, or set DTI_DATA_DIR to another folder.",
+                always=True,
+            )
+        ]
     try:
         mode = folder.stat().st_mode
     except OSError:

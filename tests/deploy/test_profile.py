@@ -69,6 +69,17 @@ def test_the_key_files_are_those_of_the_configuration_and_of_the_environment(tmp
     assert [str(path) for path in secret_files(environment, "", "/d", "/a")] == ["/a", "/b", "/c", "/d"]
 
 
+def test_a_server_that_may_not_write_to_its_data_ends_at_once(installed: Any, place: Path) -> None:
+    folder = place / "root-s-own"
+    folder.mkdir(mode=0o555)
+    variables = {"DTI_DATA_DIR": str(folder), "JUPYTER_TOKEN": "secret"}
+    done = installed.run("dti", "serve", "--no-browser", env=variables, check=False)
+    folder.rmdir()
+    assert done.returncode == 1
+    assert f"The data directory {folder} cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_data_directory_for_everybody_is_refused_in_production(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     findings = examine(ip="127.0.0.1", authenticated=True, data_dir=tmp_path)
