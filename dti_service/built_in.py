@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dti_service import __version__
-from dti_service.demo_checks import check_clustering, check_discover, check_sprites
+from dti_service.demo_checks import check_clustering, check_discover, check_launch, check_sprites
 from dti_service.demos import Check, Demo, notebooks_dir
 
 _DEMOS: tuple[tuple[str, str, Check | None], ...] = (
@@ -12,7 +12,7 @@ _DEMOS: tuple[tuple[str, str, Check | None], ...] = (
     ("dti_discover", "DTI for the DISCOVER platform", check_discover),
     ("assign_images", "Label new images", None),
     ("explore_experiment", "Explore an experiment", None),
-    ("launch", "Launch and compare experiments", None),
+    ("launch", "Launch and compare experiments", check_launch),
 )
 
 DEMO = [

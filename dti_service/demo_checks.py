@@ -25,6 +25,15 @@ def check_discover(parameters: Mapping[str, Any]) -> Problems:
     return check_notebook(parameters)
 
 
+def check_launch(parameters: Mapping[str, Any]) -> Problems:
+    """A run of the service reaches no other server: it would do so with this server's rights."""
+    if parameters.get("server"):
+        return [
+            ("server", "is for the notebook opened by hand: a queued run works in its own data directory")
+        ]
+    return []
+
+
 def check_sprites(parameters: Mapping[str, Any]) -> Problems:
     """Problems that only the library's configuration knows, such as layers without room for their sprites."""
     from dti_sprites.recipe import FIELDS, SPRITE_FIELDS

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NOTEBOOK = "assign_images"
 NOTEBOOKS = frozenset({NOTEBOOK, "similarity_search"})  # those whose parameter is a finished experiment
+EXPLORE = "explore_experiment"  # opens any experiment, or the newest
 PARAMETER = "experiment"
 WEIGHTS = Path("results") / "model.safetensors"
 
@@ -35,9 +36,9 @@ def problems(
     store: Store, notebook: str, values: Mapping[str, Any], *, trusted: bool
 ) -> list[tuple[str, str]]:
     """What is wrong with the parameter `experiment` of a request for one of `NOTEBOOKS`, as (name, reason)."""
-    if notebook not in NOTEBOOKS:
-        return []
     text = str(values.get(PARAMETER) or "").strip()
+    if notebook not in (*NOTEBOOKS, EXPLORE) or (notebook == EXPLORE and not text):
+        return []
     if trusted and text and not is_id(text):
         if Path(text).expanduser().is_absolute():
             return (
@@ -47,7 +48,10 @@ def problems(
     if not is_id(text):
         return [(PARAMETER, "must be the id of a finished experiment")]
     try:
-        check_finished(store, text)
+        if notebook == EXPLORE:
+            store.get(text)
+        else:
+            check_finished(store, text)
     except (NotFound, Conflict) as error:
         return [(PARAMETER, str(error))]
     return []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dti_service import atomic
+from dti_service.curations.table import TABLE
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.experiment import Experiment
 from dti_service.ids import is_id
@@ -16,6 +17,7 @@ from dti_service.run import data_dir
 from dti_service.store import RECORD, RESULTS, Store
 
 FIELD = "experiment"
+LOOKED_AT = 100  # of the newest experiments, for one with results
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Found:
 
 def find(experiment: Any = None, *, folder: Path | None = None, running: bool = False) -> Found:
     """The experiment that `experiment` names: an id, the path of its directory, a run (`current_run()`), what a client
-    or `Desk` gave, or None for the newest one that has succeeded (with `running`: for the newest of all).
+    gave, or None for the newest one with a result (with `running`: for the newest of all).
 
     `folder`: the data directory, by default DTI_DATA_DIR or `data`. Raises InvalidRequest with the remedy.
     """
@@ -73,12 +75,13 @@ def _newest(folder: Path, running: bool) -> Found:
             f"there are no experiments in {folder} yet: run one, as `dti quickstart` does, or set DTI_DATA_DIR"
         )
     store = Store(folder)
-    query = Query(limit=1) if running else Query(state="succeeded", limit=1)
-    items = store.page(query).items
-    if not items:
-        what = "experiment" if running else "finished experiment"
-        raise refused(f"there is no {what} in {folder} yet: run one first, for example with `dti quickstart`")
-    return Found(items[0], store.directory(items[0].id), folder)
+    query = Query(limit=1) if running else Query(state="succeeded", limit=LOOKED_AT)
+    for item in store.page(query).items:
+        # Notebooks that only look at others leave no result of their own.
+        if running or (store.directory(item.id) / RESULTS / TABLE).is_file():
+            return Found(item, store.directory(item.id), folder)
+    what = "experiment" if running else "finished experiment"
+    raise refused(f"there is no {what} in {folder} yet: run one first, for example with `dti quickstart`")
 
 
 def _known(folder: Path, id: str) -> Found:
