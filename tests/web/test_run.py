@@ -23,7 +23,14 @@ def test_a_run_survives_a_restart_and_becomes_its_result(
     watch.expected += [f"another host: {host}", "ERR_", "Failed to load resource"]
     context = contexts()
     context.request.get(f"{own_server.url}?token=web-tests")
-    parameters = {"n_prototypes": 4, "epochs": 150, "image_size": 16, "batch_size": 30, "seed": 1}
+    parameters = {
+        "n_prototypes": 4,
+        "epochs": 60,
+        "transformation_sequence": "identity_affine",
+        "image_size": 16,
+        "batch_size": 30,
+        "seed": 1,
+    }
     dataset = str(own_server.data_dir.parent / "digits")
     request = {
         "notebook": "dti_clustering",

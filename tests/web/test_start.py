@@ -254,7 +254,7 @@ def test_from_files_to_a_result(open_page: Open, tmp_path: Path, eyes: Any, serv
     page.locator(".tile").first.click()
     # The dataset is of this server, so the original file is shown in place of what the network saw.
     page.get_by_text("Image, original file").wait_for()
-    assert "/datasets/" in (page.locator('.pane[data-kind="raw"] img').get_attribute("src") or "")
+    assert "/originals/" in (page.locator('.pane[data-kind="raw"] img').get_attribute("src") or "")
 
 
 @pytest.mark.slow

@@ -153,8 +153,11 @@ export class RunView {
     if (record.state === 'succeeded') {
       this.close?.();
       // Whoever reads the log is not interrupted: the result waits.
-      if (this.logBox.open) this.offer(record);
-      else if (await this.onDone(record)) return;
+      if (this.logBox.open) {
+        this.offer(record);
+        return;
+      }
+      if (await this.onDone(record)) return;
     }
     ui.announce(t('run.state', { name: record.name, state: t(`state.${record.state}`) }), { now: true });
     if (isOver(record)) this.logBox.open = record.state === 'failed';
