@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from dti_service.errors import InvalidRequest
+from dti_service import archive, transfer
+from dti_service.errors import InvalidRequest, NotFound
 from dti_service.requests import SubmitRequest, check_request
 from dti_service.service import Service
 from dti_service.settings import Settings
-from dti_service.store import LOG
+from dti_service.store import LOG, RESULTS
 
 View = dict[str, Any]
 
@@ -54,16 +54,20 @@ class LocalBackend:
             file.seek(start)
             return file.read()
 
-    def export(self, id: str, target: Path) -> None:
-        """Everything in the experiment directory but its working files, as one zip."""
-        folder = self.service.store.directory(id)
-        temporary = target.with_name(f".{target.name}.partial")
+    def export(self, id: str, target: Path, *, whole: bool) -> None:
+        """The results, or the whole experiment, as the zip that a server sends."""
+        store = self.service.store
+        if whole:
+            packed = transfer.whole(store, id)
+        else:
+            ended = store.get(id).ended
+            packed = archive.Archive(archive.members(store.directory(id) / RESULTS), exact=ended)
+            if not packed.members:
+                raise NotFound(f"Experiment {id} has no results yet")
+        temporary = target.with_name(f".{target.name}.part")
         try:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-                for path in sorted(folder.rglob("*")):
-                    inside = path.relative_to(folder)
-                    if path.is_file() and not any(part.startswith(".") for part in inside.parts):
-                        archive.write(path, f"{id}/{inside.as_posix()}")
+            with temporary.open("wb") as file:
+                file.writelines(packed.chunks())
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)

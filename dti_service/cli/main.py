@@ -28,6 +28,8 @@ MODULES = {
     "doctor": "doctor",
     "reindex": "upkeep",
     "cleanup": "upkeep",
+    "import": "upkeep",
+    "new-demo": "making",
 }
 
 
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run `dti`; returns the exit code (0 done, 1 failed, 2 bad input, 130 cancelled)."""
     arguments = build_parser().parse_args(argv)
     module = importlib.import_module(f"dti_service.cli.{MODULES[arguments.command]}")
-    command = getattr(module, f"{arguments.command}_command")
+    command = getattr(module, f"{arguments.command.replace('-', '_')}_command")
 
     from dti_service.errors import ServiceError
 

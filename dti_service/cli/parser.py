@@ -101,6 +101,14 @@ def build_parser() -> argparse.ArgumentParser:
     export = command("export", "write an experiment's results into one zip file")
     export.add_argument("id", metavar="ID")
     export.add_argument("--to", required=True, metavar="FILE.zip")
+    export.add_argument(
+        "--whole",
+        action="store_true",
+        help="the whole experiment, for `dti import` on another machine, and not only its results",
+    )
+
+    import_ = command("import", "take in an experiment that `dti export --whole` wrote")
+    import_.add_argument("file", metavar="FILE.zip")
 
     assign = command("assign", "label new images with a finished experiment's model")
     assign.add_argument("id", metavar="ID")
@@ -116,6 +124,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     worker.add_argument("--burst", action="store_true", help="stop when the queue is empty")
     worker.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+
+    new_demo = command("new-demo", "write the skeleton of a demo: a package with a notebook of your own")
+    new_demo.add_argument("name", metavar="NAME", help="a Python name, such as my_demo")
+    new_demo.add_argument("--title", help="for people (default: from the name)")
+    new_demo.add_argument("--to", default=".", metavar="DIR", help="where to make its folder (default: here)")
 
     command("doctor", "check this machine and say what to do about each problem")
     command("reindex", "rebuild the index from the experiment directories")

@@ -39,8 +39,8 @@ class RemoteBackend:
     def log(self, id: str, start: int) -> bytes:
         return self.client.log(id, start)
 
-    def export(self, id: str, target: Path) -> None:
-        self.client.download_results(id, target)
+    def export(self, id: str, target: Path, *, whole: bool) -> None:
+        self.client.download_results(id, target, whole=whole)
 
     def notebook_schema(self, notebook: str) -> dict[str, Any]:
         return self.client.notebook_schema(notebook)

@@ -22,7 +22,7 @@ def export_command(arguments: argparse.Namespace) -> int:
         raise InvalidRequest("--to must name a .zip file")
     if not target.parent.is_dir():
         raise InvalidRequest(f"--to: the folder {target.parent} does not exist")
-    open_backend(arguments).export(arguments.id, target)
+    open_backend(arguments).export(arguments.id, target, whole=arguments.whole)
     if arguments.json:
         print_json({"path": str(target), "bytes": target.stat().st_size})
     else:

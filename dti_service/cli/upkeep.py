@@ -1,12 +1,15 @@
-"""`dti reindex | cleanup`."""
+"""`dti reindex | cleanup | import`: the data directory itself."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from dti_service.cli.backend import open_settings
 from dti_service.cli.output import print_json
+from dti_service.errors import InvalidRequest
 from dti_service.service import Service
+from dti_service.transfer import take_in
 
 
 def reindex_command(arguments: argparse.Namespace) -> int:
@@ -17,6 +20,19 @@ def reindex_command(arguments: argparse.Namespace) -> int:
         print(f"{found['experiments']} experiments indexed")
         for problem in found["skipped"]:
             print(f"  skipped {problem['path']}: {problem['reason']}")
+    return 0
+
+
+def import_command(arguments: argparse.Namespace) -> int:
+    """Take in an experiment; prints its id."""
+    if arguments.server:
+        raise InvalidRequest("dti import works on a data directory of this machine: leave out --server")
+    store = Service(open_settings(arguments)).store
+    experiment = take_in(store, Path(arguments.file).expanduser())
+    if arguments.json:
+        print_json({"id": experiment.id, "directory": str(store.directory(experiment.id))})
+    else:
+        print(experiment.id)
     return 0
 
 

@@ -178,6 +178,11 @@ def results(id: str) -> Call[bytes]:
     return Call("GET", experiment_path(id, "results.zip"), _content)
 
 
+def whole(id: str) -> Call[bytes]:
+    """The zip of everything that is kept of an experiment, as `dti import` takes it."""
+    return Call("GET", experiment_path(id, "experiment.zip"), _content)
+
+
 def datasets(
     *, state: str | None = None, q: str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page]:

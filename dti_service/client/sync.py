@@ -118,10 +118,10 @@ class Client(Base):
                 raise TimeoutError(f"Experiment {id} is still {view['state']} after {timeout} s")
             time.sleep(poll_s)
 
-    def download_results(self, id: str, to: str | Path) -> Path:
+    def download_results(self, id: str, to: str | Path, *, whole: bool = False) -> Path:
         """Write the results as a zip file to `to`, which appears only when it is complete; a download that broke
-        off goes on where it stopped."""
-        call = calls.results(id)
+        off goes on where it stopped. `whole`: the whole experiment, for `dti import` (it must have ended)."""
+        call = calls.whole(id) if whole else calls.results(id)
         attempt = 0
         with Download(Path(to)) as download:
             while True:

@@ -10,7 +10,7 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from dti_service import archive
+from dti_service import archive, transfer
 from dti_service.datasets.catalogue import Catalogue
 from dti_service.errors import NotFound
 from dti_service.experiment import TERMINAL
@@ -198,6 +198,25 @@ class ResultsHandler(ExperimentFile):
         await self.send(source, "application/zip", f"{id}.zip", inline=False)
 
 
+class WholeHandler(ExperimentFile):
+    """/dti/api/experiments/{id}/experiment.zip"""
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self, id: str) -> None:
+        await self._zip(id)
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def head(self, id: str) -> None:
+        await self._zip(id)
+
+    async def _zip(self, id: str) -> None:
+        self.query()
+        source = await self.quick(transfer.whole, self.service.store, id)
+        await self.send(source, "application/zip", f"{id}-whole.zip", inline=False)
+
+
 class ArtifactsHandler(ExperimentFile):
     """/dti/api/experiments/{id}/artifacts"""
 
@@ -291,6 +310,7 @@ HANDLERS: list[tuple[str, type[Handler]]] = [
     (r"/dti/api/experiments/([^/]+)/notebook\.html", NotebookPageHandler),
     (r"/dti/api/experiments/([^/]+)/report\.html", ReportHandler),
     (r"/dti/api/experiments/([^/]+)/results\.zip", ResultsHandler),
+    (r"/dti/api/experiments/([^/]+)/experiment\.zip", WholeHandler),
     (r"/dti/api/experiments/([^/]+)/artifacts", ArtifactsHandler),
     (r"/dti/api/experiments/([^/]+)/artifacts/(.+)", ArtifactHandler),
     (r"/dti/api/experiments/([^/]+)/originals/(\d{1,9})", OriginalHandler),

@@ -86,7 +86,18 @@ def test_run_executes_in_the_foreground_and_reports(
     target = tmp_path / "out.zip"
     assert dti("export", id, "--to", target).returncode == 0
     names = zipfile.ZipFile(target).namelist()
+    assert "metrics.json" in names
+    assert dti("export", id, "--whole", "--to", target, "--json").returncode == 0
+    names = zipfile.ZipFile(target).namelist()
     assert {f"{id}/experiment.json", f"{id}/notebook.ipynb", f"{id}/results/metrics.json"} <= set(names)
+    again = dti("import", target)
+    assert again.returncode == 2
+    assert "is here already" in again.stderr
+    elsewhere = tmp_path / "elsewhere"
+    assert dti("import", target, "--data-dir", elsewhere).stdout.strip() == id
+    there = view(dti("status", id, "--data-dir", elsewhere, "--json"))
+    assert {**there, "directory": ""} == {**view(dti("status", id, "--json")), "directory": ""}
+    assert "working on 4" in dti("logs", id, "--data-dir", elsewhere).stdout
 
 
 def test_bad_input_names_every_problem_and_leaves_nothing(dti: Dti, make_notebook: MakeNotebook) -> None:

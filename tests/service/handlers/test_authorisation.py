@@ -45,6 +45,7 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
             r"/notebook\.html",
             r"/report\.html",
             r"/results\.zip",
+            r"/experiment\.zip",
             "/artifacts/(.+)",
         )
         for verb in ("GET", "HEAD")
