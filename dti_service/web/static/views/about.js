@@ -44,6 +44,7 @@ export async function aboutPanel(element, view) {
     h('section', null, h('h3', null, t('about.figures')), figuresBox),
     h('section', null, h('h3', null, t('about.curves')), curveBox),
     h('section', null, h('h3', null, t('about.links')), h('div.about-links', null,
+      record.links?.view && link(record.links.view, record.notebook.replaceAll('_', ' '), 'open', { target: '_blank', rel: 'noopener' }),
       view.lab && link(`${view.lab}/${source.id}/notebook.ipynb`, t('link.lab'), 'open', { target: '_blank', rel: 'noopener' }),
       link(source.link('report.html'), t('link.report'), 'file', { target: '_blank', rel: 'noopener' }), link(source.link('notebook.html'), t('link.notebook'), 'file', { target: '_blank', rel: 'noopener' }),
       link(source.link('notebook'), t('link.notebook.file'), 'download', { download: '' }), link(source.link('log'), t('link.log'), 'rows', { target: '_blank', rel: 'noopener' }),
