@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -32,3 +36,50 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def spiped() -> str:
     return require_program("spiped")
+
+
+@pytest.fixture(scope="session")
+def tiny_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with two real finished runs on the same 36 images, "three" and "four" clusters. Only to read."""
+    from dti_service.experiment import Experiment, timestamp
+    from dti_service.ids import new_id
+    from dti_service.store import Store
+    from dti_sprites import RunConfig, train
+
+    random = np.random.default_rng(0)
+    images = np.full((36, 24, 24, 3), 235, np.int64)
+    for i, colour in zip(range(36), itertools.cycle([(200, 60, 50), (60, 90, 190), (70, 160, 80)])):
+        x, y = random.integers(2, 8, 2)
+        images[i, y : y + 12, x : x + 12] = colour
+    images = np.clip(images + random.integers(-12, 12, images.shape), 0, 255).astype(np.uint8)
+    data_dir = tmp_path_factory.mktemp("tiny results") / "data"
+    store = Store(data_dir)
+    for name, count in (("three", 3), ("four", 4)):
+        now = timestamp()
+        experiment = Experiment(
+            id=new_id(),
+            notebook="dti_clustering",
+            name=name,
+            state="succeeded",
+            parameters={"n_prototypes": count},
+            **dict.fromkeys(("created_at", "queued_at", "started_at", "finished_at"), now),
+            attempt=1,
+        )
+        store.create(experiment)
+        config = {
+            "data": {"image_size": 24},
+            "model": {"n_prototypes": count, "transformation_sequence": "identity", "encoder": "resnet20"},
+            "training": {
+                "epochs": 2,
+                "batch_size": 16,
+                "seed": 1,
+                "device": "cpu",
+                "threads": 1,
+                "log_every": 1,
+            },
+            "results": {"report": False, "animation": False},
+        }
+        run = train(RunConfig.from_dict(config), images, out=store.directory(experiment.id) / "results")
+        store.save(dataclasses.replace(experiment, metrics=dict(run.metrics)))
+    store.index.close()
+    return data_dir

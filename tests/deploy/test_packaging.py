@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -99,3 +100,11 @@ def test_an_experiment_runs_from_the_wheel(installed: Any, own: Any) -> None:
     installed.run("dti", "worker", "--burst", "--data-dir", data)
     view = json.loads(installed.run("dti", "status", id, "--data-dir", data, "--json").stdout)
     assert (view["state"], view["metrics"]) == ("succeeded", {"steps": 3})
+
+
+def test_jupyterlab_finds_the_prebuilt_extension(installed: Any) -> None:
+    done = installed.run("python", "-m", "jupyterlab.labextensions", "list", check=False)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    assert re.search(r"dti-service v[\d.]+ enabled OK", text), text
+    folder = installed.bin.parent / "share" / "jupyter" / "labextensions" / "dti-service"
+    assert {path.name for path in folder.iterdir()} >= {"install.json", "package.json", "static"}
