@@ -106,6 +106,24 @@ class DTIServiceApp(ExtensionApp):
         help="Days after which finished experiments that are not marked to be kept are removed; 0: never."
         " Default: DTI_RETENTION_DAYS.",
     ).tag(config=True)
+    quota_gb = Number(
+        min=0.0,
+        help="Gigabytes that all experiments and datasets together may fill; 0: no limit. Default: DTI_QUOTA_GB.",
+    ).tag(config=True)
+    user_quota_gb = Number(
+        min=0.0,
+        help="Gigabytes that the experiments and datasets of one user may fill; 0: no limit."
+        " Default: DTI_USER_QUOTA_GB.",
+    ).tag(config=True)
+    user_experiments = WholeNumber(
+        min=0,
+        help="How many experiments of one user may wait or run at once; 0: no limit. Default: DTI_USER_EXPERIMENTS.",
+    ).tag(config=True)
+    min_free_gb = Number(
+        min=0.0,
+        help="Free space on the data disk, in gigabytes, without which nothing is queued and no run starts; what waits"
+        " goes on when there is room again. Default: DTI_MIN_FREE_GB, else 0.2.",
+    ).tag(config=True)
     max_attempts = WholeNumber(
         min=1, help="How often a run is started again after a crash. Default: DTI_MAX_ATTEMPTS, else 3."
     ).tag(config=True)
@@ -189,6 +207,10 @@ class DTIServiceApp(ExtensionApp):
             dataset_roots=tuple(Path(root).expanduser().resolve() for root in self.dataset_roots),
             max_upload_mb=self.max_upload_mb,
             retention_days=self.retention_days,
+            quota_gb=self.quota_gb,
+            user_quota_gb=self.user_quota_gb,
+            user_experiments=self.user_experiments,
+            min_free_gb=self.min_free_gb,
             max_attempts=self.max_attempts,
             notify_secret=self.notify_secret or None,
             profile=self.profile,

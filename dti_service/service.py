@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import shutil
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from dti_service.locks import try_lock
 from dti_service.monitor import monitor as monitor_view
 from dti_service.monitor import workers as workers_view
 from dti_service.naming import default_name
+from dti_service.quotas import Quotas, enough_room, folder_size
 from dti_service.recovery import recover
 from dti_service.requests import LONGEST_NAME, SubmitRequest, check_annotations, check_request, digest
 from dti_service.retention import expired
@@ -35,7 +34,6 @@ __all__ = ["Service", "SubmitRequest"]
 
 log = logging.getLogger(__name__)
 
-LEAST_FREE_BYTES = 200 * 2**20
 CANCEL_CLAIM_S = 0.5
 KEY_LOCK_S = 10.0
 
@@ -47,6 +45,7 @@ class Service:
         self.settings = settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.store = Store(settings.data_dir)
+        self.quotas = Quotas(settings, self.store)
         self.demos = find_demos(settings.installed_demos)
         self._wake = wake or (lambda: None)
 
@@ -59,8 +58,8 @@ class Service:
     def submit(self, request: SubmitRequest) -> Experiment:
         """Check a request and queue it. Nothing is written unless all of it is right.
 
-        Raises InvalidRequest with every problem, Conflict for an idempotency key used before for something else,
-        Unavailable when the disk is nearly full.
+        Raises InvalidRequest with every problem, Conflict for an idempotency key used before for something else and
+        for a user who has no more room, Unavailable when the disk is nearly full.
         """
         if not request.idempotency_key:
             return self._submit(request)
@@ -77,7 +76,8 @@ class Service:
 
     def _submit(self, request: SubmitRequest) -> Experiment:
         checked = check_request(request, self)
-        if shutil.disk_usage(self.settings.data_dir).free < LEAST_FREE_BYTES:
+        self.quotas.check_experiment(request.owner)
+        if not enough_room(self.settings):
             raise Unavailable("The data disk is nearly full: delete old experiments first")
         now = timestamp()
         experiment = Experiment(
@@ -312,13 +312,3 @@ class Service:
 
         path, _ = self.notebook_path(name, trusted=trusted)
         return notebook_schema(path)
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of the files below `folder`, which may change meanwhile."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            state = path.lstat()
-            total += state.st_size if stat.S_ISREG(state.st_mode) else 0
-    return total

@@ -30,6 +30,10 @@ class Settings:
     dataset_roots: tuple[Path, ...] = ()  # folders that REST clients may name as a dataset
     max_upload_mb: int = 2048
     retention_days: float = 0.0  # 0: finished experiments are never removed by themselves
+    quota_gb: float = 0.0  # what all experiments and datasets may fill; 0: no limit
+    user_quota_gb: float = 0.0  # what those of one user may fill; 0: no limit
+    user_experiments: int = 0  # how many of one user may wait or run; 0: no limit
+    min_free_gb: float = 0.2  # free space without which nothing is queued, and no run starts
     max_attempts: int = 3  # how often a run is started again after a crash
     warm_kernels: bool = False  # keep a kernel with the libraries loaded ready for the next run
     notify_secret: str | None = None  # callbacks are signed with it
@@ -121,6 +125,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"must be a whole number, not negative, not {text!r}")
+    return int(text)
+
+
 def _flag(text: str) -> bool:
     words = {
         "1": True,
@@ -165,6 +175,10 @@ _READERS: dict[str, Any] = {
     "dataset_roots": lambda text: tuple(Path(item).expanduser().resolve() for item in _list(text)),
     "max_upload_mb": _count,
     "retention_days": _number,
+    "quota_gb": _number,
+    "user_quota_gb": _number,
+    "user_experiments": _whole,
+    "min_free_gb": _number,
     "max_attempts": _count,
     "warm_kernels": _flag,
     "notify_secret": str,

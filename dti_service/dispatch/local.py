@@ -17,6 +17,7 @@ from dti_service.errors import NotFound
 from dti_service.execution.attempt import NOT_CLAIMED
 from dti_service.execution.supervisor import spawn
 from dti_service.execution.warm import WarmPool
+from dti_service.quotas import enough_room
 from dti_service.recovery import Rounds
 from dti_service.settings import Settings
 from dti_service.store import Store
@@ -28,6 +29,7 @@ RECOVERY_S = 5.0
 STOP_S = 30.0
 LONGEST_PAUSE_S = 60.0
 WARM_PAUSE_S = 20.0
+TELL_S = 60.0  # between two lines about a full disk
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Slots:
         self.jobs: list[Job] = []
         self.pool = pool
         self._warm_at = 0.0
+        self._told_at = 0.0
         self._pauses: dict[str, Pause] = {}
         # Looking at all experiments is for whoever serves them all.
         thorough = {} if only is None else {"thorough_s": math.inf}
@@ -113,6 +116,8 @@ class Slots:
         now = time.monotonic()
         started = {job.experiment_id for job in self.jobs}
         waiting = self.store.waiting()
+        if waiting and not self._room():
+            return
         for id, wanted in waiting:
             if not free:
                 break
@@ -128,6 +133,18 @@ class Slots:
             gone = self._pauses.keys() - {id for id, _ in waiting}
             for id in gone - started:
                 del self._pauses[id]
+
+    def _room(self) -> bool:
+        """Is there space on the disk for a run? What waits keeps its place until there is."""
+        if enough_room(self.settings):
+            return True
+        if time.monotonic() >= self._told_at:
+            self._told_at = time.monotonic() + TELL_S
+            log.warning(
+                "No run starts: the data disk has less than %g GB free. Delete old experiments or datasets",
+                self.settings.min_free_gb,
+            )
+        return False
 
     def _start_on(self, slot: Slot, id: str) -> None:
         log.info("Experiment %s starts on %s", id, slot.device)

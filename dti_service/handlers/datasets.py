@@ -20,7 +20,7 @@ from dti_service.datasets.jobs import DatasetJobs
 from dti_service.datasets.prepare import THUMBNAIL_SIZES
 from dti_service.datasets.request import SHA256
 from dti_service.datasets.uploads import Appender, Batch
-from dti_service.errors import BadRequest, NotFound, ServiceError, TooLarge
+from dti_service.errors import BadRequest, Conflict, NotFound, ServiceError, TooLarge
 from dti_service.handlers.base import MEBIBYTE, Handler
 from dti_service.handlers.fields import query_choice, query_integer
 from dti_service.handlers.files import FileHandler, open_file
@@ -66,6 +66,11 @@ class Streaming(DatasetHandler):
         if self.request.method in ("POST", "PUT"):
             self.request.connection.set_max_body_size(1 << 62)  # type: ignore[union-attr]
         await super().prepare()
+        if self.request.method in ("POST", "PUT") and self.service.quotas.limits_space:
+            try:
+                await self.slow(self.service.quotas.check_space, self.username)
+            except Conflict as error:
+                self.failure = error
 
     async def data_received(self, chunk: bytes) -> None:  # type: ignore[override]
         if self.failure is not None:

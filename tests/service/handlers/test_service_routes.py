@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from dti_service.experiment import Experiment
 from dti_service.handlers.context import Context
 from dti_service.handlers.pages import POLICY, WEB, fill
+from dti_service.quotas import Quotas
+from dti_service.service import Service
 
 Fetch = Callable[..., Any]
 Make = Callable[..., Experiment]
@@ -151,3 +153,31 @@ def test_values_are_escaped_in_the_page() -> None:
     assert filled == '<meta name="base" content="&quot;&gt;&lt;script&gt;"><p title=\'&#x27;&amp;\'>'
     with pytest.raises(KeyError):
         fill("{{ unknown }}", {})
+
+
+async def test_a_quota_refuses_with_its_reason(fetch: Fetch, service: Service, make: Make) -> None:
+    experiment = make("succeeded", files={"results/a.bin": b"0" * 20_000})
+    service.settings = service.settings.replace(quota_gb=1e-5)
+    service.quotas = Quotas(service.settings, service.store)
+    boundary = "x"
+    form = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        f"png\r\n--{boundary}--\r\n"
+    )
+    multipart = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    refused = [
+        await fetch("POST", "experiments", json={"notebook": "tiny"}),
+        await fetch("POST", "experiments", experiment.id, "rerun", body=""),
+        await fetch("POST", "datasets", body=form, headers=multipart),
+        await fetch(
+            "POST", "datasets", json={"documents": [{"type": "zip", "src": "https://example.org/a"}]}
+        ),
+        await fetch("PUT", "uploads", "0" * 64, body=b"abc"),
+    ]
+    for response in refused:
+        assert response.code == 409
+        assert "GB" in read(response)["message"]
+        assert read(response)["errors"][0]["field"] == "quota"
+    assert service.store.page().total == 1
+    assert (await fetch("DELETE", "experiments", experiment.id)).code == 204
+    assert (await fetch("POST", "experiments", json={"notebook": "tiny"})).code == 201
