@@ -152,7 +152,7 @@ def check_redis(url: str) -> list[Finding]:
         return [Finding(f"The address of Redis cannot be used: {error}. Correct DTI_REDIS_URL.", always=True)]
     try:
         found = []
-        if not _persistent(client):
+        if not is_persistent(client):
             found.append(
                 Finding(
                     "Redis keeps nothing on disk: a restart would empty the queue. Set `appendonly yes` in redis.conf."
@@ -176,7 +176,8 @@ def check_redis(url: str) -> list[Finding]:
         client.close()
 
 
-def _persistent(client: Any) -> bool:
+def is_persistent(client: Any) -> bool:
+    """By an append-only file or by snapshots. Raises redis.RedisError."""
     if client.info("persistence").get("aof_enabled"):
         return True
     import redis
