@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def papermill(run_environment: dict[str, str]) -> Papermill:
     experiments into `folder/data`."""
 
     def run(name: str, folder: Path, parameters: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
-        options = [text for key, value in parameters.items() for text in ("-p", key, str(value))]
+        plain = {key: value for key, value in parameters.items() if not isinstance(value, dict)}
+        options = [text for key, value in plain.items() for text in ("-p", key, str(value))]
+        options += ["-y", json.dumps({key: value for key, value in parameters.items() if key not in plain})]
         command = [sys.executable, "-m", "papermill", str(notebooks_dir() / f"{name}.ipynb")]
         return subprocess.run(
             [*command, str(folder / "out.ipynb"), *options],
