@@ -18,7 +18,7 @@ from dti_service.datasets.guard.addresses import AllowList
 from dti_service.datasets.jobs import DatasetJobs, users_in
 from dti_service.datasets.prepare import Datasets
 from dti_service.errors import NotFound
-from dti_service.experiment import Experiment
+from dti_service.experiment import Experiment, timestamp
 from dti_service.feed import Feed
 from dti_service.handlers.context import Context
 from dti_service.metrics import DeviceState, Metrics, Snapshot
@@ -121,7 +121,9 @@ class Background:
         if experiment.notify_url and not experiment.ended and earlier is None:
             # Submitted elsewhere, for example by the command line: nobody has told the notifier yet.
             self.notifier.enlist(experiment.id, experiment.notify_url, after_s=0.0)
-        if experiment.state == "running" and experiment.started_at:
+        # One that ends between two looks was never seen running; one that is resumed has waited once.
+        begun = experiment.state == "running" or (experiment.ended and earlier != "running")
+        if begun and experiment.started_at and experiment.attempt == 1:
             self.metrics.started(
                 _seconds(experiment.queued_at or experiment.created_at, experiment.started_at)
             )
@@ -158,7 +160,15 @@ class Background:
             )
             for device in view["devices"]
         ]
-        return Snapshot(dict(view["experiments"]), devices)
+        waiting = self.service.store.queued()
+        oldest = min((item.queued_at or item.created_at for item in waiting), default=None)
+        return Snapshot(
+            dict(view["experiments"]),
+            devices,
+            oldest_wait_s=0.0 if oldest is None else max(0.0, _seconds(oldest, timestamp())),
+            disk_free=view["disk"]["free"],
+            disk_total=view["disk"]["total"],
+        )
 
     def _results_url(self, id: str) -> str:
         base = self.settings.public_url or self.serverapp.public_url.split("?")[0]

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from dti_service import __version__
+
 # From a few seconds to the default time limit of a day.
 DURATIONS_S = (5, 15, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600)
 
@@ -29,6 +31,9 @@ class Snapshot:
 
     states: dict[str, int] = field(default_factory=dict)
     devices: list[DeviceState] = field(default_factory=list)
+    oldest_wait_s: float = 0.0  # of what waits now; 0 when nothing does
+    disk_free: int = 0  # bytes
+    disk_total: int = 0
 
 
 class Metrics:
@@ -88,6 +93,16 @@ class Metrics:
         yield GaugeMetricFamily(
             "dti_queue_length", "Experiments that wait to start", value=now.states.get("queued", 0)
         )
+        yield GaugeMetricFamily(
+            "dti_queue_oldest_seconds",
+            "How long the first of the experiments that wait has waited",
+            value=now.oldest_wait_s,
+        )
+        yield GaugeMetricFamily("dti_disk_free_bytes", "Free space on the data disk", value=now.disk_free)
+        yield GaugeMetricFamily("dti_disk_bytes", "Size of the data disk", value=now.disk_total)
+        build = GaugeMetricFamily("dti_build_info", "The version of this server", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
         busy = GaugeMetricFamily(
             "dti_device_experiments", "Experiments running on a device", labels=["device"]
         )

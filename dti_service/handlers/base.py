@@ -30,6 +30,7 @@ from dti_service.errors import (
     Unavailable,
 )
 from dti_service.experiment import IllegalTransition
+from dti_service.handlers import audit
 from dti_service.handlers.context import Context
 from dti_sprites.errors import ConfigError, DataError
 
@@ -114,6 +115,7 @@ class Handler(APIHandler):
     """
 
     max_body: int = MEBIBYTE
+    audited: str | None = None  # the id of what a request made, where its Location does not tell
     answer_type = "application/json"
 
     def initialize(self, context: Context) -> None:
@@ -201,6 +203,21 @@ class Handler(APIHandler):
         if anonymous and re.fullmatch(r"[0-9a-f]{32}", name):
             return _system_user()
         return name
+
+    def on_finish(self) -> None:
+        super().on_finish()
+        # Strangers have done nothing; Jupyter itself logs that they were turned away.
+        known = self.request.method in audit.VERBS and (self.current_user or self._status_code < 400)
+        if known:
+            path = self.request.path.removeprefix(self.base_url)
+            audit.tell(
+                verb=self.request.method or "",
+                path=path,
+                status=self._status_code,
+                user=self.username,
+                made=self._headers.get("Location"),
+                subject=self.audited,
+            )
 
     # -- work ---------------------------------------------------------------------------------------------
 

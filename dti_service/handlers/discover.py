@@ -139,7 +139,7 @@ class StartHandler(DiscoverHandler):
         await self.quick(self.tasks.add, experiment.id, Task(start.experiment_id, dataset.id))
         self.context.datasets.submit(dataset.id)
         self.context.watch.expect(experiment.id)
-        self._started = experiment.id
+        self._started = self.audited = experiment.id
         if start.notify_url:
             await self.quick(
                 self.context.notifier.enlist,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dti_service.experiment import Experiment
+from dti_service import __version__
+from dti_service.experiment import Experiment, transition
 from dti_service.handlers.context import Context
 from dti_service.handlers.pages import POLICY, WEB, fill
 from dti_service.quotas import Quotas
@@ -107,6 +109,9 @@ async def test_metrics_for_prometheus(fetch: Fetch, make: Make, context: Context
     assert samples["dti_experiment_failures_total", "out_of_memory"] == 1
     assert samples["dti_experiments_finished_total", "cancelled"] == 1
     assert samples["dti_experiment_duration_seconds_sum", "failed"] == 12.0
+    assert samples["dti_queue_oldest_seconds",] > 0
+    assert 0 < samples["dti_disk_free_bytes",] <= samples["dti_disk_bytes",]
+    assert samples["dti_build_info", __version__] == 1
     assert samples["dti_device_experiments", "cpu"] == 0
     assert samples["dti_device_memory_bytes", "cpu"] > 0
     assert not any(name.startswith("python_") or name.startswith("http_") for name, *_ in samples)
@@ -181,3 +186,18 @@ async def test_a_quota_refuses_with_its_reason(fetch: Fetch, service: Service, m
     assert service.store.page().total == 1
     assert (await fetch("DELETE", "experiments", experiment.id)).code == 204
     assert (await fetch("POST", "experiments", json={"notebook": "tiny"})).code == 201
+
+
+async def test_waits_are_counted_once_however_quick_or_resumed(
+    context: Context, fetch: Fetch, make: Make
+) -> None:
+    ended = make("succeeded")
+    context.watch.listener(ended, "queued")  # ran between two looks
+    running = make("running")
+    context.watch.listener(running, "queued")
+    context.watch.listener(replace(running, attempt=2), "queued")  # resumed
+    context.watch.listener(transition(running, "failed", error={"kind": "lost"}), "running")
+    text = (await fetch("GET", "metrics", root="dti/")).body.decode()
+    assert "dti_experiment_wait_seconds_count 2.0" in text
+    assert 'dti_experiment_failures_total{kind="lost"} 1.0' in text
+    assert 'dti_experiment_duration_seconds_count{state="succeeded"} 1.0' in text
