@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 VENV := .venv/bin
 
-.PHONY: help setup run test lint types format serve lab clean
+.PHONY: help setup run test lint types format docs bench serve lab clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -26,6 +26,14 @@ types: setup ## static types
 
 format: setup ## rewrite the code in the house format
 	@$(VENV)/ruff check --fix . && $(VENV)/ruff format .
+
+docs: setup ## the pages of docs/ as a site in build/site; warnings are errors
+	@$(VENV)/python tools/settings_reference.py
+	@$(VENV)/python -m mkdocs build --strict --quiet --site-dir build/site
+
+bench: setup ## time and memory of a training step, and what whole runs cost (minutes)
+	@$(VENV)/dti-sprites bench speed --quick
+	@$(VENV)/python tools/capacity.py $(CAPACITY_ARGS)
 
 serve: setup ## the server with the page at /dti/, without JupyterLab
 	@$(VENV)/dti serve
