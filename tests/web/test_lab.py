@@ -1,0 +1,206 @@
+"""JupyterLab itself in the browser: the tile, the menu and the page in a tab, and the views in notebooks."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "lab-tests"
+PICTURES = Path("test-artifacts/web")
+TILES = "[...document.querySelectorAll('.dti-embed .tile img')].filter(i => i.complete && i.naturalWidth > 0)"
+BROWSE = "from dti_service.widgets import ClusterBrowser\nbrowser = ClusterBrowser({id!r})\nbrowser"
+
+Open = Callable[[str], Page]
+
+
+class Lab:
+    """`jupyter lab` as the README starts it, on a data directory with finished runs."""
+
+    def __init__(self, folder: Path, data_dir: Path, port: int) -> None:
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{port}/"
+        home = {
+            name: str(folder / name.lower())
+            for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "HOME")
+        }
+        settings = {key: value for key, value in os.environ.items() if not key.startswith("DTI_")}
+        self.environment = {**settings, **home, "OMP_NUM_THREADS": "1"}
+        options = [
+            f"--config={ROOT / 'jupyter_config.py'}",
+            f"--ServerApp.port={port}",
+            "--ServerApp.port_retries=0",
+            "--ServerApp.ip=127.0.0.1",
+            "--ServerApp.allow_root=True",
+            f"--ServerApp.root_dir={folder}",
+            f"--IdentityProvider.token={TOKEN}",
+            f"--DTIServiceApp.data_dir={data_dir}",
+            "--DTIServiceApp.devices=cpu",
+            "--no-browser",
+        ]
+        self.log = folder / "lab.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyter", "lab", *options],
+                cwd=folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(self.url + "dti/api/health", timeout=5):
+                    return
+            except OSError:
+                assert self.process.poll() is None, self.log.read_text(errors="replace")[-4000:]
+                assert time.monotonic() < end, self.log.read_text(errors="replace")[-4000:]
+                time.sleep(0.2)
+
+    def notebook(self, name: str, *cells: str) -> str:
+        """Write a notebook into the folder that JupyterLab shows; returns its address."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, self.folder / f"{name}.ipynb")
+        return f"lab/tree/{name}.ipynb"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> Iterator[Lab]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lab = Lab(tmp_path_factory.mktemp("lab"), runs.data_dir, port)
+    yield lab
+    lab.process.terminate()
+    try:
+        lab.process.wait(60)
+    except subprocess.TimeoutExpired:
+        lab.process.kill()
+        lab.process.wait()
+
+
+@pytest.fixture
+def open_lab(browser: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """`open_lab("lab")`. At the end: a picture, and nothing that our code did wrong."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+    context.set_default_timeout(60_000)
+    context.request.get(f"{lab.url}?token={TOKEN}")
+    problems: list[str] = []
+    pages: list[Page] = []
+
+    def heard(message: Any) -> None:
+        where = message.location.get("url", "")
+        if message.type == "error" and ("/dti/" in where or "dti-service" in where):
+            problems.append(f"{message.text} {where}")
+
+    def asked(address: str) -> None:
+        if not address.startswith((lab.url, "data:", "blob:", "about:", lab.url.replace("http", "ws"))):
+            problems.append(f"request to another host: {address}")
+
+    def open_(address: str) -> Page:
+        page = context.new_page()
+        page.on("console", heard)
+        page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
+        page.on("request", lambda one: asked(one.url))
+        page.goto(f"{lab.url}{address}?reset")  # without the tabs of the test before
+        pages.append(page)
+        return page
+
+    yield open_
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    for number, page in enumerate(pages):
+        page.screenshot(path=PICTURES / f"{name}{f'-{number}' if number else ''}.png")
+    context.close()
+    assert problems == []
+
+
+def run_all(page: Page) -> None:
+    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.wait_for_timeout(500)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+
+
+def test_the_tile_opens_the_page_in_a_tab(open_lab: Open, lab: Lab) -> None:
+    page = open_lab("lab")
+    page.locator(".jp-LauncherCard", has_text="DTI Service").click()
+    frame = page.frame_locator('iframe[title="DTI Service"]')
+    frame.get_by_text("Digits of two books").first.wait_for()
+    assert page.locator('iframe[title="DTI Service"]').get_attribute("src") == f"{lab.url}dti/"
+    # A second click brings that tab back, also from behind the launcher, and makes no other.
+    page.keyboard.press("Control+Shift+L")
+    page.locator(".jp-LauncherCard:visible", has_text="DTI Service").click()
+    page.locator('iframe[title="DTI Service"]:visible').wait_for()
+    assert page.locator('iframe[title="DTI Service"]').count() == 1
+
+
+def test_the_menu_and_the_palette_lead_there_too(open_lab: Open, lab: Lab) -> None:
+    page = open_lab("lab")
+    page.locator(".jp-LauncherCard", has_text="DTI Service").wait_for()
+    page.get_by_role("menuitem", name="View", exact=True).click()
+    page.get_by_text("Activate Command Palette", exact=True).click()
+    palette = page.locator("#modal-command-palette")
+    palette.locator("input").fill("DTI Service")
+    palette.locator(".lm-CommandPalette-itemLabel", has_text="New experiment").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("menuitem", name="DTI Service", exact=True).click()
+    menu = page.locator("#jp-mainmenu-dti-service")
+    labels = menu.locator(".lm-Menu-itemLabel").all_inner_texts()
+    assert labels == ["Experiments", "New experiment", "Open in a browser tab"]
+    menu.get_by_text("New experiment").click()
+    page.frame_locator('iframe[title="DTI Service"]').get_by_role("heading", level=1).wait_for()
+    assert page.locator('iframe[title="DTI Service"]').get_attribute("src") == f"{lab.url}dti/#/new"
+
+
+def test_a_widget_is_the_page_s_viewer_and_tells_the_kernel_what_is_chosen(
+    open_lab: Open, lab: Lab, runs: Any, eyes: Any
+) -> None:
+    id = runs.ids["digits"]
+    page = open_lab(lab.notebook("browse", BROWSE.format(id=id), "sorted(browser.selected)"))
+    run_all(page)
+    eyes.until(page, f"{TILES}.length >= 8", 60)
+    view = page.locator(".dti-embed")
+    assert "Digits of two books" in view.inner_text()
+    view.locator(".tile").first.click(modifiers=["Control"])
+    page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
+    for _ in range(20):  # what is chosen reaches the kernel a moment later
+        page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(300)
+        said = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()
+        if re.fullmatch(r"\[\d+\]", said.strip()):
+            break
+    assert re.fullmatch(r"\[\d+\]", said.strip())
+
+
+def test_a_notebook_opened_again_has_its_view_without_its_kernel(
+    open_lab: Open, lab: Lab, runs: Any, eyes: Any
+) -> None:
+    notebook = lab.folder / "again.ipynb"
+    address = lab.notebook("again", BROWSE.format(id=runs.ids["digits"]))
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", str(notebook), str(notebook)],
+        cwd=lab.folder,
+        env={**lab.environment, "DTI_DATA_DIR": str(runs.data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    page = open_lab(address)
+    eyes.until(page, f"{TILES}.length >= 8", 60)
+    assert "Digits of two books" in page.locator(".dti-embed").inner_text()
