@@ -45,6 +45,12 @@ def test_every_metric_of_the_dashboard_exists(dashboard: Any, samples: dict[str,
     assert asked <= samples.keys()
 
 
+def test_every_metric_is_on_the_dashboard(dashboard: Any, samples: dict[str, set[str]]) -> None:
+    shown = " ".join(expressions(dashboard))
+    useful = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in samples}
+    assert {name for name in useful if name not in shown} == set()
+
+
 def test_labels_are_those_of_the_metrics(dashboard: Any, samples: dict[str, set[str]]) -> None:
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
