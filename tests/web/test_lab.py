@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,13 +18,15 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
+
+from dti_service.demos import notebooks_dir
+from dti_service.store import Store
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "lab-tests"
 PICTURES = Path("test-artifacts/web")
 TILES = "[...document.querySelectorAll('.dti-embed .tile img')].filter(i => i.complete && i.naturalWidth > 0)"
-BROWSE = "from dti_service.widgets import ClusterBrowser\nbrowser = ClusterBrowser({id!r})\nbrowser"
 
 Open = Callable[[str], Page]
 
@@ -31,6 +36,7 @@ class Lab:
 
     def __init__(self, folder: Path, data_dir: Path, port: int) -> None:
         self.folder = folder
+        self.data_dir = data_dir
         self.url = f"http://127.0.0.1:{port}/"
         home = {
             name: str(folder / name.lower())
@@ -78,11 +84,13 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, tiny_results: Path) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(tiny_results, folder / "data")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    lab = Lab(tmp_path_factory.mktemp("lab"), runs.data_dir, port)
+    lab = Lab(folder, folder / "data", port)
     yield lab
     lab.process.terminate()
     try:
@@ -128,6 +136,10 @@ def open_lab(browser: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iter
     assert problems == []
 
 
+def output(page: Page, cell: int) -> Locator:
+    return page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output")
+
+
 def run_all(page: Page) -> None:
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
@@ -140,7 +152,7 @@ def test_the_tile_opens_the_page_in_a_tab(open_lab: Open, lab: Lab) -> None:
     page = open_lab("lab")
     page.locator(".jp-LauncherCard", has_text="DTI Service").click()
     frame = page.frame_locator('iframe[title="DTI Service"]')
-    frame.get_by_text("Digits of two books").first.wait_for()
+    frame.get_by_text("4 clusters").first.wait_for()
     assert page.locator('iframe[title="DTI Service"]').get_attribute("src") == f"{lab.url}dti/"
     # A second click brings that tab back, also from behind the launcher, and makes no other.
     page.keyboard.press("Control+Shift+L")
@@ -167,35 +179,41 @@ def test_the_menu_and_the_palette_lead_there_too(open_lab: Open, lab: Lab) -> No
     assert page.locator('iframe[title="DTI Service"]').get_attribute("src") == f"{lab.url}dti/#/new"
 
 
-def test_a_widget_is_the_page_s_viewer_and_tells_the_kernel_what_is_chosen(
-    open_lab: Open, lab: Lab, runs: Any, eyes: Any
+def test_a_widget_is_the_page_s_viewer_and_what_is_curated_in_it_is_taken_home(
+    open_lab: Open, lab: Lab, eyes: Any
 ) -> None:
-    id = runs.ids["digits"]
-    page = open_lab(lab.notebook("browse", BROWSE.format(id=id), "sorted(browser.selected)"))
+    browse = "from dti_service.widgets import open_experiment\nbrowser = open_experiment().browse()\nbrowser"
+    page = open_lab(lab.notebook("browse", browse, "print(browser.to_csv(), browser.selected)"))
     run_all(page)
     eyes.until(page, f"{TILES}.length >= 8", 60)
     view = page.locator(".dti-embed")
-    assert "Digits of two books" in view.inner_text()
+    assert view.locator("h1").inner_text() == "four"
+    output(page, 1).get_by_text("four.csv []").wait_for()
     view.locator(".tile").first.click(modifiers=["Control"])
-    page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
-    for _ in range(20):  # what is chosen reaches the kernel a moment later
+    view.get_by_role("button", name="New cluster").last.click()
+    eyes.saved(page)
+    cell = page.locator(".jp-CodeCell").nth(1)
+    cell.locator(".cm-content").click()
+    for _ in range(20):  # what was done reaches the kernel a moment later
         page.keyboard.press("Control+Enter")
         page.wait_for_timeout(300)
-        said = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()
-        if re.fullmatch(r"\[\d+\]", said.strip()):
+        if "four.csv" not in output(page, 1).inner_text():
             break
-    assert re.fullmatch(r"\[\d+\]", said.strip())
+    [written] = [path for path in lab.folder.glob("four *.csv")]
+    assert written.name in output(page, 1).inner_text()
+    rows = list(csv.DictReader(io.StringIO(written.read_text(encoding="utf-8-sig"))))
+    alone = [row for row in rows if row["cluster_id"] not in "0123"]
+    assert (len(rows), len(alone)) == (36, 1)
 
 
-def test_a_notebook_opened_again_has_its_view_without_its_kernel(
-    open_lab: Open, lab: Lab, runs: Any, eyes: Any
-) -> None:
-    notebook = lab.folder / "again.ipynb"
-    address = lab.notebook("again", BROWSE.format(id=runs.ids["digits"]))
+def test_a_notebook_opened_again_has_its_view_without_its_kernel(open_lab: Open, lab: Lab, eyes: Any) -> None:
+    id = next(item.id for item in Store(lab.data_dir).page().items if item.name == "three")
+    address = lab.notebook("again", f"from dti_service.widgets import ClusterBrowser\nClusterBrowser({id!r})")
+    notebook = str(lab.folder / "again.ipynb")
     done = subprocess.run(
-        [sys.executable, "-m", "papermill", str(notebook), str(notebook)],
+        [sys.executable, "-m", "papermill", notebook, notebook],
         cwd=lab.folder,
-        env={**lab.environment, "DTI_DATA_DIR": str(runs.data_dir)},
+        env={**lab.environment, "DTI_DATA_DIR": str(lab.data_dir)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -203,4 +221,27 @@ def test_a_notebook_opened_again_has_its_view_without_its_kernel(
     assert done.returncode == 0, done.stderr
     page = open_lab(address)
     eyes.until(page, f"{TILES}.length >= 8", 60)
-    assert "Digits of two books" in page.locator(".dti-embed").inner_text()
+    assert page.locator(".dti-embed h1").inner_text() == "three"
+
+
+def test_the_cell_that_trains_shows_the_run_which_becomes_its_result(
+    open_lab: Open, lab: Lab, eyes: Any
+) -> None:
+    results = next((lab.data_dir / "experiments").glob("*/results/clusters"))
+    images = lab.folder / "images"
+    images.mkdir()
+    for path in results.glob("*/*_raw.png"):
+        shutil.copy(path, images)
+    notebook = nbformat.read(notebooks_dir() / "dti_clustering.ipynb", as_version=4)
+    given = {"dataset": str(images), "n_prototypes": 3, "epochs": 40, "image_size": 16, "device": "cpu"}
+    code = "\n".join(f"{name} = {value!r}" for name, value in given.items())
+    notebook.cells.insert(2, nbformat.v4.new_code_cell(code))
+    nbformat.write(notebook, lab.folder / "train.ipynb")
+    page = open_lab("lab/tree/train.ipynb")
+    run_all(page)
+    view = page.locator('.dti-embed[data-kind="progress"]')
+    view.locator(".run").wait_for(state="attached")
+    eyes.until(page, f"{TILES}.length >= 8", 120)
+    assert view.locator("h1").inner_text() == "dti clustering: images"
+    newest = Store(lab.data_dir).page().items[0]
+    assert (newest.state, newest.origin) == ("succeeded", "interactive")

@@ -49,14 +49,18 @@ def test_a_new_run_from_a_reading(open_result: Open, fresh: str, runs: Any, serv
     assert page.locator("#versus-reading-0").input_value() == reading["name"]
 
 
-def test_begin_afresh_after_all(open_page: Open, runs: Any) -> None:
+def test_begin_afresh_after_all(open_page: Open, runs: Any, watch: Any) -> None:
     page = open_page(f"#/new?start={runs.ids['digits']}")
     page.get_by_text("as the run found them").wait_for()
     page.get_by_role("button", name="Begin afresh instead").click()
     page.get_by_role("heading", name="Run again with changes").wait_for()
     assert page.locator(".begin-clusters").count() == 0
-    page.locator("details.advanced summary").click()
-    assert page.get_by_label("Begin from the clusters of").input_value() == ""
+    sent: list[Any] = []
+    watch.expected += ["ERR_FAILED", "Failed to load"]
+    page.route("**/api/experiments", lambda route: (sent.append(route.request.post_data_json), route.abort()))
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("The server cannot be reached").first.wait_for()
+    assert "start_from" not in sent[0]["parameters"]
 
 
 def test_a_reading_that_is_gone(open_page: Open, runs: Any, watch: Any) -> None:

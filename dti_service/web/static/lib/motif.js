@@ -44,17 +44,27 @@ const CHANGES = {
 
 const SIDE = 44;
 
-function picture({ map = (point) => point, ink = '#1f1c18', paper = '#fbf7ee', width = 5 }, at) {
+/** For each kind of background: two pictures of {ink, paper, pattern}. */
+const BACKDROPS = {
+  learned: [{ ink: '#8a3c22', paper: '#e8dcc0', pattern: '#c3ab7c' }, { ink: '#3f5a8c', paper: '#e8dcc0', pattern: '#c3ab7c', map: ([x, y]) => [x * 0.8 + 0.2, y * 0.8] }],
+  constant: [{ ink: '#8a3c22', paper: '#e8dcc0' }, { ink: '#3f5a8c', paper: '#d5dfd2', map: ([x, y]) => [x * 0.8 + 0.2, y * 0.8] }],
+  ink: [{}, { map: ([x, y]) => [x * 0.8 + 0.2, y * 0.8], paper: '#e4d9c3' }],
+  none: [{ ink: '#6b6459', paper: '#cfc7b8', width: 9 }, { ink: '#6b6459', paper: '#cfc7b8', width: 9, map: ([x, y]) => [x - 0.25 * y, y] }],
+};
+
+function picture({ map = (point) => point, ink = '#1f1c18', paper = '#fbf7ee', pattern = null, width = 5 }, at) {
   const point = (p) => {
     const [x, y] = map(p);
     return `${(SIDE / 2 + x * 15).toFixed(1)} ${(SIDE / 2 + y * 15).toFixed(1)}`;
   };
   return s('g', { transform: `translate(${at * (SIDE + 5)} 0)` },
     s('rect', { width: SIDE, height: SIDE, rx: 4, fill: paper, stroke: '#b9b1a3' }),
+    pattern && s('path', { d: 'M4 12L12 4M4 22L22 4M4 32L32 4M6 40L40 6M16 40L40 16M26 40L40 26M36 40L40 36', stroke: pattern, 'stroke-width': 2 }),
     s('path', { d: STROKES.map((stroke) => `M${stroke.map(point).join('L')}`).join(''), fill: 'none', stroke: ink, 'stroke-width': width, 'stroke-linecap': 'round', 'stroke-linejoin': 'round' }));
 }
 
-export function motif(variation) {
-  return s('svg', { viewBox: `0 0 ${3 * SIDE + 10} ${SIDE}`, width: 3 * SIDE + 10, height: SIDE, class: 'motif', 'aria-hidden': 'true' },
-    [{}, ...(CHANGES[variation] ?? [])].map(picture));
-}
+const strip = (pictures) => s('svg', { viewBox: `0 0 ${3 * SIDE + 10} ${SIDE}`, width: 3 * SIDE + 10, height: SIDE, class: 'motif', 'aria-hidden': 'true' }, pictures.map(picture));
+
+export const motif = (variation) => strip([{}, ...(CHANGES[variation] ?? [])]);
+
+export const backdrop = (kind) => strip(BACKDROPS[kind] ?? []);

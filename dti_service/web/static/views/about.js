@@ -68,8 +68,8 @@ export async function aboutPanel(element, view) {
   const metrics = { ...record.metrics, ...parse(metricsText) };
   fill(figuresBox, factList(figures(metrics, { t, i18n })), Array.isArray(metrics.cluster_sizes) && barChart({
     label: t('about.sizes'), values: metrics.cluster_sizes, titles: metrics.cluster_sizes.map((n, k) => `${view.session.nameOf(k)}: ${t('n.images', { n })}`) }));
-  if (curves) {
-    const columns = readTsv(curves);
+  const columns = readTsv(curves ?? '');
+  if (columns.loss?.some(Number.isFinite)) {
     const chart = lineChart({ label: t('chart.loss'), i18n });
     const steps = columns.iteration ?? columns.loss?.map((_, at) => at) ?? [];
     chart.update(steps.map((x, at) => [x, columns.loss?.[at]]));

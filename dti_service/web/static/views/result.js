@@ -161,7 +161,7 @@ export class ResultView {
   /** A run that began from clusters leads to what became of them. */
   changedLink() {
     const began = beganFrom(this.record);
-    return began ? h('a.button', { href: formatHash(['compare'], { a: began, b: this.source.id }) }, icon('compare', 16), this.ui.t('learn.changed')) : null;
+    return began ? h('a.button.changed', { href: formatHash(['compare'], { a: began, b: this.source.id }), title: this.ui.t('learn.changed') }, icon('compare', 16), h('span', null, this.ui.t('learn.changed'))) : null;
   }
 
   buildTools() {

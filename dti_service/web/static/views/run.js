@@ -54,6 +54,7 @@ export class RunView {
     this.notes = h('ul.run-notes', { 'aria-label': t('run.notes') });
     this.log = h('pre.run-log', { tabindex: 0, 'aria-label': t('link.log') });
     this.logBox = h('details.panel', { ontoggle: () => this.readLog() }, h('summary', null, t('link.log')), this.log);
+    this.curves = h('section.panel', null, h('h2', null, t('about.curves')), this.chart.element, this.notes);
     const { record } = this;
     const labels = modelOf(record) !== null; // it learns nothing: there are no prototypes that form, and no loss
     fill(this.element, h('div.page.run', null,
@@ -61,7 +62,7 @@ export class RunView {
       this.ready, this.error, this.progress,
       h('div.run-columns', null,
         !labels && h('section.panel', null, h('h2', null, t('run.forming')), this.formingNote, this.forming),
-        h('div.run-side', null, !labels && h('section.panel', null, h('h2', null, t('about.curves')), this.chart.element, this.notes),
+        h('div.run-side', null, !labels && this.curves,
           h('section.panel', null, h('h2', null, t('about.parameters')), factList([[t('about.notebook'), record.notebook], [t('about.dataset'), record.dataset], [t('about.device'), record.device], [t('about.owner'), record.owner],
             ...parameterFacts(record, this)])))),
       this.logBox));
@@ -108,6 +109,7 @@ export class RunView {
     this.chartTimer ||= setTimeout(() => {
       this.chartTimer = 0;
       if (this.gone) return;
+      this.curves.hidden = false;
       this.losses.sort((a, b) => a[0] - b[0]);
       this.chart.update(this.losses);
     }, 250);
@@ -208,6 +210,7 @@ export class RunView {
     }
     this.drawActions();
     this.drawError();
+    this.curves.hidden = isOver(record) && !this.losses.length && !this.notes.firstChild;
     this.formingNote.textContent = this.sheets.size ? '' : t(isActive(record) ? 'run.forming.none' : 'run.forming.never');
   }
 

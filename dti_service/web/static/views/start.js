@@ -2,7 +2,7 @@
 
 import { disposer, fill, h, uid } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
-import { motif } from '../lib/motif.js';
+import { backdrop, motif } from '../lib/motif.js';
 import { safeStorage } from '../lib/store.js';
 import { estimateRun } from '../logic/estimate.js';
 import { changed, errorsByField, formFields, textOf, valueOf } from '../logic/schema.js';
@@ -12,7 +12,10 @@ import { imageCount } from './facts.js';
 import { ImagesPart } from './images.js';
 
 const DRAFT = 'dti.start.draft';
-const OWN_PLACE = ['dataset', 'n_prototypes', 'transformation_sequence', 'device', 'experiment_dir'];
+const OWN_PLACE = ['dataset', 'n_prototypes', 'transformation_sequence', 'background_option', 'device', 'experiment_dir', ...BEGIN_FIELDS];
+// What lies behind the motifs, and the names that another platform has for it.
+const BACKGROUNDS = ['learned', 'constant', 'ink', 'none'];
+const SAME_BACKGROUND = { '1_learn_bg': 'learned', '2_const_bg': 'constant', '3_learn_fg': 'ink', '0_dti': 'none' };
 // Notebooks that are run from elsewhere: by a front of its own, or by hand.
 const OTHER_USES = ['dti_discover', 'explore_experiment', 'launch', 'assign_images'];
 const USUAL = 'dti_clustering';
@@ -97,7 +100,7 @@ class StartForm {
     this.problems = new Map();
     this.summary = h('div', { role: 'alert', tabindex: -1 });
     const begin = this.beginPart();
-    const advanced = this.fields.filter((field) => !OWN_PLACE.includes(field.name) && !(begin && BEGIN_FIELDS.includes(field.name)));
+    const advanced = this.fields.filter((field) => !OWN_PLACE.includes(field.name));
     let number = 0;
     const part = (...rest) => this.part(number += 1, ...rest);
     this.advanced = h('details.panel.advanced', null, h('summary', null, t('start.advanced'), h('span.muted', null, ` ${t('start.advanced.hint')}`)), h('div.advanced-grid', null, advanced.map((field) => this.plainField(field))));
@@ -114,6 +117,7 @@ class StartForm {
     begin && part(t('begin.title'), 'start_from', begin),
     part(t('start.images'), 'dataset', this.images.element),
     this.field('transformation_sequence') && part(t('start.varies'), 'transformation_sequence', this.variesPart()),
+    this.field('background_option') && part(t('start.background'), 'background_option', this.backgroundPart()),
     this.field('n_prototypes') && part(t('start.clusters'), 'n_prototypes', this.clustersPart()),
     part(t('start.name'), 'name', this.namePart()),
     this.advanced,
@@ -191,6 +195,17 @@ class StartForm {
     return element;
   }
 
+  backgroundPart() {
+    const { t } = this;
+    const now = SAME_BACKGROUND[this.values.background_option] ?? this.values.background_option;
+    const inputs = BACKGROUNDS.map((key) => h('input', { type: 'radio', name: 'background', value: key, checked: key === now, onchange: () => {
+      this.values.background_option = key;
+    } }));
+    this.inputs.set('background_option', inputs.find((input) => input.checked) ?? inputs[0]);
+    return h('div.variations', { role: 'radiogroup', 'aria-label': t('start.background') }, BACKGROUNDS.map((key, at) => h('label.variation', null,
+      h('span.variation-top', null, inputs[at], h('strong', null, t(`background.${key}`))), backdrop(key), h('span.muted', null, t(`background.${key}.hint`)))));
+  }
+
   clustersPart() {
     const { t } = this;
     const input = h('input.short', { type: 'text', inputmode: 'numeric', id: uid('field'), value: this.values.n_prototypes, autocomplete: 'off', 'aria-describedby': this.describe('n_prototypes'), oninput: () => {
@@ -232,15 +247,16 @@ class StartForm {
     };
     if (field.type === 'boolean') input = h('input', { type: 'checkbox', id, checked: this.values[field.name] === 'true', onchange: set });
     else if (field.type === 'choice') {
-      input = h('select', { id, onchange: set }, field.choices.map((choice) => h('option', { value: choice ?? '', selected: String(choice ?? '') === this.values[field.name] }, choice === null ? t('start.preset.decides') : String(choice))));
+      input = h('select', { id, onchange: set }, field.choices.map((choice) => h('option', { value: choice ?? '', selected: String(choice ?? '') === this.values[field.name] }, choice === null ? t('start.preset.decides') : choiceWord(choice, t))));
     } else {
       input = h('input', { type: 'text', id, value: this.values[field.name], autocomplete: 'off', inputmode: ['integer', 'number'].includes(field.type) ? 'decimal' : null, placeholder: field.nullable ? t('start.preset.decides') : null, oninput: set });
     }
     input.setAttribute('aria-describedby', `${describe} ${problem.id}`);
     this.inputs.set(field.name, input);
     const limits = field.min !== null && field.max !== null ? t('start.limits', { min: field.min, max: field.max }) : '';
+    const help = t(`parameter.${field.name}.help`) === `parameter.${field.name}.help` ? field.help : t(`parameter.${field.name}.help`);
     return h('div.advanced-field', { dataset: { field: field.name } }, h('label.field', { for: id }, t(`parameter.${field.name}`) === `parameter.${field.name}` ? field.name.replaceAll('_', ' ') : t(`parameter.${field.name}`)), input,
-      h('p.hint', { id: describe }, [field.help, limits].filter(Boolean).join(' ')), problem);
+      h('p.hint', { id: describe }, [help && !/[.!?…]$/.test(help) ? `${help}.` : help, limits].filter(Boolean).join(' ')), problem);
   }
 
   // -- estimate --------------------------------------------------------------------------------------------------
@@ -387,7 +403,7 @@ class StartForm {
   }
 
   label(name) {
-    const known = { start_from: 'begin.title', dataset: 'start.images', n_prototypes: 'start.clusters', transformation_sequence: 'start.varies', name: 'start.name' }[name];
+    const known = { background_option: 'start.background', start_from: 'begin.title', dataset: 'start.images', n_prototypes: 'start.clusters', transformation_sequence: 'start.varies', name: 'start.name' }[name];
     return known ? this.t(known) : name.replaceAll('_', ' ');
   }
 
@@ -415,6 +431,12 @@ class StartForm {
       // Without storage the form lasts as long as the page.
     }
   }
+}
+
+/** A choice in plain words where there are some. */
+function choiceWord(choice, t) {
+  const word = t(`choice.${choice}`);
+  return word === `choice.${choice}` ? String(choice) : word;
 }
 
 function kindWord(name, title, t) {
