@@ -199,7 +199,7 @@ def test_a_widget_is_the_page_s_viewer_and_what_is_curated_in_it_is_taken_home(
         page.wait_for_timeout(300)
         if "four.csv" not in output(page, 1).inner_text():
             break
-    [written] = [path for path in lab.folder.glob("four *.csv")]
+    [written] = list(lab.folder.glob("four *.csv"))
     assert written.name in output(page, 1).inner_text()
     rows = list(csv.DictReader(io.StringIO(written.read_text(encoding="utf-8-sig"))))
     alone = [row for row in rows if row["cluster_id"] not in "0123"]
