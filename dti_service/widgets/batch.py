@@ -53,15 +53,19 @@ class Batch:
         views = self.views()
         handle = display(_progress(views), display_id=True)
         end = None if timeout is None else time.monotonic() + timeout
-        with self.place.served(self.ids) as step:
-            while self.place.waits and not all(view["state"] in TERMINAL for view in views):
-                if end is not None and time.monotonic() >= end:
-                    break
-                step()
-                time.sleep(POLL_S)
-                earlier, views = views, self.views()
-                if handle is not None and views != earlier:
-                    handle.update(_progress(views))
+        try:
+            with self.place.served(self.ids) as step:
+                while self.place.waits and not all(view["state"] in TERMINAL for view in views):
+                    if end is not None and time.monotonic() >= end:
+                        break
+                    step()
+                    time.sleep(POLL_S)
+                    earlier, views = views, self.views()
+                    if handle is not None and views != earlier:
+                        handle.update(_progress(views))
+        except KeyboardInterrupt:
+            left = sum(view["state"] not in TERMINAL for view in self.views())
+            print(f"No longer watched; {left} of {len(views)} have not ended. Run the cell again to go on.")
 
     def compare(self) -> Shown:
         """The finished experiments: what they differ in, their figures (the best of each bold), their prototypes."""

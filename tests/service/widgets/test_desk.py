@@ -11,6 +11,7 @@ import pytest
 
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.execution.parameters import validate
+from dti_service.presence import announced
 from dti_service.store import Store
 from dti_service.widgets import Desk
 from dti_service.widgets.batch import Batch
@@ -112,6 +113,20 @@ def test_watching_runs_what_nobody_else_runs(
     assert "2 of 2 finished" in table
     assert re.findall(r"<strong>([\d.]+)</strong>", table) == ["0.3333", "0.3"]
     assert "finished" in repr(batch)
+
+
+def test_an_interrupt_ends_the_watching_and_nothing_else(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    batch = desk.submit("dti_clustering")
+    monkeypatch.setattr("dti_service.widgets.batch.time.sleep", interrupted)
+    with announced(Path(desk.place.name), "worker"):  # so that the run is not this process's
+        batch.watch()
+    assert "1 of 1 have not ended" in capsys.readouterr().out
+    assert batch.views()[0]["state"] == "queued"
 
 
 def test_through_a_server(live_server: Any, words: Callable[[str], str]) -> None:
