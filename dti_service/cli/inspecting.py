@@ -1,4 +1,4 @@
-"""`dti list | status | logs | cancel`."""
+"""`dti list | status | logs | cancel | delete`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from dti_service.cli.backend import follow, open_backend
+from dti_service.cli.backend import follow, open_backend, resolve
 from dti_service.cli.output import (
     TERMINAL,
     ProgressLine,
@@ -17,9 +17,16 @@ from dti_service.cli.output import (
     print_table,
 )
 from dti_service.cli.submitting import EXIT_CODES, report
+from dti_service.errors import InvalidRequest
+
+STATES = ("queued", "running", "cancelling", "cancelled", "succeeded", "failed")
 
 
 def list_command(arguments: argparse.Namespace) -> int:
+    states = [state.strip() for state in (arguments.state or "").split(",") if state.strip()]
+    unknown = [state for state in states if state not in STATES]
+    if unknown:
+        raise InvalidRequest(f"--state: {unknown[0]!r} is none of {', '.join(STATES)}")
     page = open_backend(arguments).list(
         state=arguments.state, notebook=arguments.notebook, q=arguments.query, limit=arguments.limit
     )
@@ -46,11 +53,12 @@ def list_command(arguments: argparse.Namespace) -> int:
 def status_command(arguments: argparse.Namespace) -> int:
     """Exit code 0, or with --watch that of the run: 0 succeeded, 1 failed, 130 cancelled."""
     backend = open_backend(arguments)
-    view = backend.get(arguments.id)
+    id = resolve(backend, arguments.id)
+    view = backend.get(id)
     if arguments.watch:
         line = ProgressLine()
         try:
-            view = follow(backend, arguments.id, line.update)
+            view = follow(backend, id, line.update)
         finally:
             line.close()
     if arguments.json:
@@ -64,10 +72,11 @@ def status_command(arguments: argparse.Namespace) -> int:
 
 def logs_command(arguments: argparse.Namespace) -> int:
     backend = open_backend(arguments)
+    id = resolve(backend, arguments.id)
     position = 0
     while True:
-        ended = backend.get(arguments.id)["state"] in TERMINAL
-        chunk = backend.log(arguments.id, position)
+        ended = backend.get(id)["state"] in TERMINAL
+        chunk = backend.log(id, position)
         position += len(chunk)
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
@@ -78,11 +87,27 @@ def logs_command(arguments: argparse.Namespace) -> int:
 
 def cancel_command(arguments: argparse.Namespace) -> int:
     backend = open_backend(arguments)
-    view = backend.cancel(arguments.id)
+    ids = [resolve(backend, text) for text in arguments.ids]
+    views = [backend.cancel(id) for id in ids]  # all are asked before any is waited for
     if arguments.wait:
-        view = follow(backend, arguments.id, lambda _: None)
+        views = [follow(backend, id, lambda _: None) for id in ids]
     if arguments.json:
-        print_json(view)
+        print_json(views[0] if len(views) == 1 else views)
     else:
-        print(f"{view['name']}: {describe(view)}")
+        for view in views:
+            print(f"{view['name']}: {describe(view)}")
+    return 0
+
+
+def delete_command(arguments: argparse.Namespace) -> int:
+    backend = open_backend(arguments)
+    ids = [
+        backend.get(resolve(backend, text))["id"] for text in arguments.ids
+    ]  # all exist, or none is deleted
+    for id in ids:
+        backend.delete(id)
+    if arguments.json:
+        print_json({"deleted": ids})
+    else:
+        print("\n".join(ids))
     return 0

@@ -43,8 +43,14 @@ class LocalBackend:
         self.service.cancel(id, _user())
         return self.get(id)
 
-    def rerun(self, id: str) -> View:
-        return self.get(self.service.rerun(id, owner=_user(), trusted=True).id)
+    def delete(self, id: str) -> None:
+        self.service.delete(id)
+
+    def rerun(self, id: str, changes: dict[str, Any]) -> View:
+        return self.get(self.service.rerun(id, changes, owner=_user(), trusted=True).id)
+
+    def cleanup(self, older_than: str, *, dry_run: bool) -> dict[str, Any]:
+        return self.service.cleanup(older_than, dry_run=dry_run)
 
     def log(self, id: str, start: int) -> bytes:
         path = self.service.store.directory(id) / LOG

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-from dti_service.cli.parser import build_parser
+from dti_service.cli.parser import LOCAL, build_parser
 
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
@@ -21,6 +21,7 @@ MODULES = {
     "status": "inspecting",
     "logs": "inspecting",
     "cancel": "inspecting",
+    "delete": "inspecting",
     "export": "results",
     "assign": "results",
     "worker": "serving",
@@ -39,9 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     module = importlib.import_module(f"dti_service.cli.{MODULES[arguments.command]}")
     command = getattr(module, f"{arguments.command.replace('-', '_')}_command")
 
-    from dti_service.errors import ServiceError
+    from dti_service.errors import InvalidRequest, ServiceError
 
     try:
+        if arguments.server and arguments.command in LOCAL:
+            raise InvalidRequest(f"dti {arguments.command} works on this machine only: leave out --server")
         return command(arguments)
     except ServiceError as error:
         print(f"dti: {error}", file=sys.stderr)

@@ -6,6 +6,9 @@ import argparse
 
 from dti_service import __version__
 
+# Those that work on this machine and its data directory only: with --server they would not do what was meant.
+LOCAL = {"quickstart", "worker", "serve", "doctor", "reindex", "import", "new-demo"}
+
 
 def _common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     parser.add_argument(
@@ -45,7 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dti",
         description="Find recurring motifs in folders of images: run DTI notebooks as experiments.",
-        epilog="Exit codes: 0 done, 1 the run failed, 2 bad input, 130 cancelled.",
+        epilog="An ID may be shortened to its beginning or its end while that is only one experiment's."
+        " Exit codes: 0 done, 1 the run failed, 2 bad input, 130 cancelled.",
     )
     parser.add_argument("--version", action="version", version=f"dti {__version__}")
     parser.add_argument(
@@ -57,6 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, help: str, *, json: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         _common(sub, json=json)
+        if name not in LOCAL:
+            # Also after the command; not said there, it leaves what was said before.
+            unsaid = argparse.SUPPRESS
+            sub.add_argument("--server", metavar="URL", default=unsaid, help=unsaid)
+            sub.add_argument("--token", default=unsaid, help=unsaid)
         return sub
 
     command("quickstart", "cluster the sample images and say where to look")
@@ -78,7 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
     _request(sweep)
 
     list_ = command("list", "list experiments, newest first")
-    list_.add_argument("--state", help="only this state (queued, running, cancelled, succeeded, failed)")
+    list_.add_argument(
+        "--state", help="only this state, or several with commas: queued, running, cancelled, ..."
+    )
     list_.add_argument("--notebook", help="only this notebook")
     list_.add_argument("-q", "--query", help="only names, ids and tags that hold this text")
     list_.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
@@ -91,12 +102,26 @@ def build_parser() -> argparse.ArgumentParser:
     logs.add_argument("id", metavar="ID")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the experiment ends")
 
-    cancel = command("cancel", "cancel a queued or running experiment")
-    cancel.add_argument("id", metavar="ID")
-    cancel.add_argument("--wait", action="store_true", help="return when it has ended")
+    cancel = command("cancel", "cancel queued or running experiments")
+    cancel.add_argument("ids", metavar="ID", nargs="+")
+    cancel.add_argument("--wait", action="store_true", help="return when they have ended")
 
-    rerun = command("rerun", "queue the same request again")
+    delete = command("delete", "delete experiments that have ended, with all their files")
+    delete.add_argument("ids", metavar="ID", nargs="+")
+
+    rerun = command("rerun", "queue the same request again, with changes where given")
     rerun.add_argument("id", metavar="ID")
+    rerun.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter that is to differ (repeatable)",
+    )
+    rerun.add_argument("--name", help="another name")
+    rerun.add_argument("--device", metavar="auto|cpu|cuda:N", help="another device")
 
     export = command("export", "write an experiment's results into one zip file")
     export.add_argument("id", metavar="ID")

@@ -15,17 +15,20 @@ class RemoteBackend:
     """Calls a server through the client that scripts use too."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        self.client = Client(url, token)
+        # `host:port` is what people type.
+        self.client = Client(url if "://" in url else f"http://{url}", token)
 
     def problems(self, request: dict[str, Any]) -> list[dict[str, str]]:
         """What the notebook's schema says; the server itself refuses what else is wrong."""
         return validate(self.notebook_schema(request["notebook"]), request["parameters"])[1]
 
     def submit(self, request: dict[str, Any]) -> View:
-        return self.client.submit(**{name: value for name, value in request.items() if value is not None})
+        given = {name: value for name, value in request.items() if value is not None}
+        return self.client.submit(**given)
 
     def get(self, id: str) -> View:
-        return self.client.get(id)
+        view = self.client.get(id)
+        return {**view, "address": f"{self.client.url}dti/#/e/{view['id']}"}
 
     def list(self, **query: Any) -> View:
         return self.client.list(**{name: value for name, value in query.items() if value is not None})
@@ -33,8 +36,14 @@ class RemoteBackend:
     def cancel(self, id: str) -> View:
         return self.client.cancel(id)
 
-    def rerun(self, id: str) -> View:
-        return self.client.rerun(id)
+    def delete(self, id: str) -> None:
+        self.client.delete(id)
+
+    def rerun(self, id: str, changes: dict[str, Any]) -> View:
+        return self.client.rerun(id, **changes)
+
+    def cleanup(self, older_than: str, *, dry_run: bool) -> dict[str, Any]:
+        return self.client.cleanup(older_than, dry_run=dry_run)
 
     def log(self, id: str, start: int) -> bytes:
         return self.client.log(id, start)

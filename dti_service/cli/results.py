@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
-from dti_service.cli.backend import open_backend, open_settings
+from dti_service.cli.backend import open_backend, open_settings, resolve
 from dti_service.cli.output import print_json
 from dti_service.errors import InvalidRequest, ServiceError
 
@@ -22,7 +22,8 @@ def export_command(arguments: argparse.Namespace) -> int:
         raise InvalidRequest("--to must name a .zip file")
     if not target.parent.is_dir():
         raise InvalidRequest(f"--to: the folder {target.parent} does not exist")
-    open_backend(arguments).export(arguments.id, target, whole=arguments.whole)
+    backend = open_backend(arguments)
+    backend.export(resolve(backend, arguments.id), target, whole=arguments.whole)
     if arguments.json:
         print_json({"path": str(target), "bytes": target.stat().st_size})
     else:
@@ -38,6 +39,7 @@ def assign_command(arguments: argparse.Namespace) -> int:
     images = Path(arguments.images).expanduser()
     if not images.exists():
         raise InvalidRequest(f"--images: there is no {images}")
+    arguments.id = resolve(open_backend(arguments), arguments.id)
     rows = _remotely(arguments, images) if arguments.server else _here(arguments, images)
     if arguments.json:
         print_json(rows)

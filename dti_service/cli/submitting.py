@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from dti_service.cli.backend import Backend, View, open_backend, open_settings
+from dti_service.cli.backend import Backend, View, open_backend, open_settings, resolve
 from dti_service.cli.output import ProgressLine, duration, elapsed, print_json
 from dti_service.errors import InvalidRequest
 
@@ -80,12 +80,27 @@ def sweep_command(arguments: argparse.Namespace) -> int:
 
 
 def rerun_command(arguments: argparse.Namespace) -> int:
-    view = open_backend(arguments).rerun(arguments.id)
+    backend = open_backend(arguments)
+    id = resolve(backend, arguments.id)
+    view = backend.rerun(id, _changes(arguments, backend, id))
     if arguments.json:
         print_json(view)
     else:
         print(view["id"])
     return 0
+
+
+def _changes(arguments: argparse.Namespace, backend: Backend, id: str) -> dict[str, Any]:
+    """What is to differ from the experiment that is repeated; texts are read by the types of its notebook."""
+    from dti_service.execution.parameters import coerce_text
+
+    changes = {"name": arguments.name, "device": arguments.device}
+    given = {name: value for name, value in changes.items() if value is not None}
+    texts = dict(arguments.parameters)
+    if texts:
+        schema = backend.notebook_schema(backend.get(id)["notebook"])
+        given["parameters"] = {**texts, **coerce_text(schema, texts)[0]}
+    return given
 
 
 def build_requests(arguments: argparse.Namespace, backend: Backend, *, sweep: bool) -> list[dict[str, Any]]:
@@ -111,12 +126,13 @@ def build_requests(arguments: argparse.Namespace, backend: Backend, *, sweep: bo
                 "notebook": notebook,
                 "parameters": parameters,
                 "dataset": _local_dataset(arguments),
-                "name": " ".join(part for part in (arguments.name, f"({label})" if label else "") if part)
-                or None,
+                "name": f"{arguments.name or Path(notebook).stem.replace('_', ' ')} ({label})"
+                if label
+                else arguments.name,
                 "notify_url": getattr(arguments, "notify", []),
                 "priority": arguments.priority,
                 "device": arguments.device,
-                "resume_from": arguments.resume_from,
+                "resume_from": arguments.resume_from and resolve(backend, arguments.resume_from),
             }
         )
     problems: list[dict[str, str]] = []
@@ -165,4 +181,8 @@ def report(view: View, as_json: bool) -> None:
     for name, value in view.get("metrics", {}).items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             print(f"  {name:<20} {value:.4g}" if isinstance(value, float) else f"  {name:<20} {value}")
-    print(f"  directory: {view.get('directory', view['id'])}")
+    where: View = {name: view[name] for name in ("directory", "address") if name in view} or {
+        "id": view["id"]
+    }
+    for name, value in where.items():
+        print(f"  {name}: {value}")

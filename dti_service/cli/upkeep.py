@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dti_service.cli.backend import open_settings
+from dti_service.cli.backend import open_backend, open_settings
 from dti_service.cli.output import print_json
-from dti_service.errors import InvalidRequest
 from dti_service.service import Service
 from dti_service.transfer import take_in
 
@@ -25,8 +24,6 @@ def reindex_command(arguments: argparse.Namespace) -> int:
 
 def import_command(arguments: argparse.Namespace) -> int:
     """Take in an experiment; prints its id."""
-    if arguments.server:
-        raise InvalidRequest("dti import works on a data directory of this machine: leave out --server")
     store = Service(open_settings(arguments)).store
     experiment = take_in(store, Path(arguments.file).expanduser())
     if arguments.json:
@@ -37,7 +34,7 @@ def import_command(arguments: argparse.Namespace) -> int:
 
 
 def cleanup_command(arguments: argparse.Namespace) -> int:
-    result = Service(open_settings(arguments)).cleanup(arguments.older_than, dry_run=arguments.dry_run)
+    result = open_backend(arguments).cleanup(arguments.older_than, dry_run=arguments.dry_run)
     if arguments.json:
         print_json(result)
     else:

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,68 @@ def test_help_is_quick_to_load(environment: dict[str, str]) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_ids_may_be_shortened_and_changes_said(dti: Dti, make_notebook: MakeNotebook) -> None:
+    notebook = make_notebook(PARAMETERS, WORK)
+    swept = dti("sweep", notebook, "-p", "n", "1,2", "--json")
+    first, second = json.loads(swept.stdout)
+    assert (first["name"], second["name"]) == ("work (n=1)", "work (n=2)")
+    assert view(dti("status", first["id"][-12:], "--json"))["id"] == first["id"]
+    both = dti("status", first["id"][:8])
+    assert both.returncode == 2
+    assert "2 experiments" in both.stderr
+    assert dti("status", "feedfeedfeed").returncode == 2
+    again = view(dti("rerun", first["id"][-12:], "-p", "n", "5", "--name", "five", "--json"))
+    assert (again["parameters"]["n"], again["name"]) == (5, "five")
+    assert dti("rerun", first["id"], "-p", "n", "99").returncode == 2
+    assert dti("list", "--state", "odd").returncode == 2
+    assert dti("delete", first["id"], "0" * 36).returncode == 2
+    assert dti("cancel", first["id"], second["id"], "--wait").stdout.count("cancelled") == 2
+    assert view(dti("list", "--state", "queued,running", "--json"))["total"] == 1
+    assert dti("delete", first["id"], second["id"][-12:]).returncode == 0
+    assert view(dti("list", "--json"))["total"] == 1
+
+
+def test_the_same_commands_against_a_server(
+    live_server: Any, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def dti(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "dti_service", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment | {"DTI_TOKEN": live_server.token},
+            cwd=tmp_path,
+            timeout=120,
+        )
+
+    server = ["--server", live_server.url]
+    swept = json.loads(dti("sweep", "tiny", "-p", "n_prototypes", "2,3", "--json", *server).stdout)
+    for experiment in swept:
+        watched = dti(*server, "status", experiment["id"], "--watch")
+        assert watched.returncode == 0, watched.stderr
+        assert f"{live_server.url}dti/#/e/{experiment['id']}" in watched.stdout
+    id = swept[0]["id"]
+    logs = dti("logs", "-f", id[-12:], "--server", live_server.url.removeprefix("http://"))
+    assert logs.stdout.endswith("printed by the notebook\n")
+    assert logs.stdout.count("printed") == 1
+    again = view(dti(*server, "rerun", id, "-p", "n_prototypes", "4", "--json"))
+    assert again["parameters"]["n_prototypes"] == 4
+    assert dti(*server, "cancel", str(again["id"]), "--wait").returncode == 0
+    whole = tmp_path / "whole.zip"
+    assert dti(*server, "export", id, "--whole", "--to", str(whole)).returncode == 0
+    assert dti("import", str(whole)).stdout.strip() == id
+    refused = dti(*server, "submit", "tiny", "-p", "n_prototypes", "0")
+    assert refused.returncode == 2
+    assert "n_prototypes" in refused.stderr
+    # What is asked of a server is not done to the data directory of this machine.
+    for command in (["reindex"], ["import", str(whole)], ["doctor"], ["quickstart"]):
+        local = dti(*server, *command)
+        assert local.returncode == 2
+        assert "leave out --server" in local.stderr
+    asked = view(dti(*server, "cleanup", "--older-than", "0s", "--dry-run", "--json"))
+    assert id in asked["experiments"]  # type: ignore[operator]
+    assert len(asked["experiments"]) >= 2  # type: ignore[arg-type]
+    assert dti(*server, "delete", id).returncode == 0
+    assert dti(*server, "status", id).returncode == 2

@@ -303,3 +303,13 @@ def test_a_model_that_is_not_there_is_not_applied(live_server: Any) -> None:
         client.cancel(waiting["id"])
         with pytest.raises(Conflict, match="only a finished model"):
             client.assign(waiting["id"], documents=[{"type": "zip", "src": "https://example.org/a.zip"}])
+
+
+def test_a_log_is_read_on_without_errors(client: Client, live_server: Any) -> None:
+    id = client.wait(client.submit("tiny")["id"], poll_s=0.1)["id"]
+    whole = client.log(id)
+    assert b"printed by the notebook" in whole
+    for start in (1, 5, len(whole) - 1, len(whole)):
+        assert client.log(id, start) == whole[start:]
+    lines = [line for line in live_server.output().splitlines() if id in line]
+    assert not any(" 416 " in line for line in lines)
