@@ -19,7 +19,7 @@ from dti_service.thumbnails import small_picture
 CLUSTERS, MEMBERS = 12, 9  # shown of a result
 PROTOTYPE, MEMBER = 64, 48  # pixels
 BOX = "font:14px/1.45 system-ui,sans-serif;max-width:62em"
-MUTED = "color:#625c53"
+MUTED = "opacity:.75"  # in any theme
 GROUND = "background:#8f877b"  # behind what is transparent, light or dark
 STATES = {"succeeded": "finished", "cancelled": "given up"}
 

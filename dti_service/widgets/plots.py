@@ -17,6 +17,7 @@ from dti_sprites.results.charts import HEIGHT, WIDTH, line_chart
 HISTORY = "train_metrics.tsv"
 MOST_BARS = 40
 BAR = 24  # em, the longest one
+FOOT = 6  # pixels below the axis, so that its name is not cut off
 STYLE = (
     ".chart text{fill:#625c53;font:11px system-ui,sans-serif}.chart .grid{stroke:#dad5cc}"
     ".chart .line{fill:none;stroke:#1b5e7b;stroke-width:1.6;stroke-linejoin:round}.chart .end{fill:#1b5e7b}"
@@ -47,8 +48,9 @@ def loss_html(directory: Path) -> str:
     chart = line_chart(iterations, losses, "Loss over the iterations")
     if not chart:
         return pictures.box("Loss", "this run kept no curve", "")
-    size = f'xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}"'
-    drawing = chart.replace("<svg", f"<svg {size}", 1).replace(">", f"><style>{STYLE}</style>{PAPER}", 1)
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT + FOOT}"'
+    whole = chart.replace(f'viewBox="0 0 {WIDTH} {HEIGHT}"', f'viewBox="0 0 {WIDTH} {HEIGHT + FOOT}"', 1)
+    drawing = whole.replace("<svg", f"<svg {size}", 1).replace(">", f"><style>{STYLE}</style>{PAPER}", 1)
     words = f"Loss from {losses[0]:.4g} to {losses[-1]:.4g} over {iterations[-1]:.0f} iterations"
     picture = (
         f'<img alt="{words}" style="width:{WIDTH}px;max-width:100%"'
@@ -66,7 +68,7 @@ def sizes_html(reading: Reading, directory: Path) -> str:
     for cluster in clusters[:MOST_BARS]:
         count = len(members[cluster.id])
         prototype = pictures.prototype(prototype_of(directory / RESULTS, cluster), 28)
-        bar = f'<div style="background:#1b5e7b;height:14px;width:{BAR * count / most:.2f}em"></div>'
+        bar = f'<div style="background:#2f86ad;height:14px;width:{BAR * count / most:.2f}em"></div>'
         cells = (prototype, html.escape(cluster.name), bar, str(count))
         rows.append(pictures.row(cells))
     more = len(clusters) - len(rows)
