@@ -29,6 +29,12 @@ class BadRequest(ServiceError):
     status = 400
 
 
+class Forbidden(ServiceError):
+    """It is somebody else's."""
+
+    status = 403
+
+
 class NotFound(ServiceError, KeyError):
     """There is nothing of that id or name."""
 

@@ -119,6 +119,14 @@ class DTIServiceApp(ExtensionApp):
         min=0,
         help="How many experiments of one user may wait or run at once; 0: no limit. Default: DTI_USER_EXPERIMENTS.",
     ).tag(config=True)
+    owner_only = Flag(
+        help="Only its owner may change, cancel or delete an experiment or a dataset, and only administrators may clean"
+        " up; everybody may look, run it again and save readings. Default: DTI_OWNER_ONLY, else false."
+    ).tag(config=True)
+    admins = TextList(
+        Unicode(),
+        help="Users to whom owner_only does not apply. Default: DTI_ADMINS, comma separated.",
+    ).tag(config=True)
     min_free_gb = Number(
         min=0.0,
         help="Free space on the data disk, in gigabytes, without which nothing is queued and no run starts; what waits"
@@ -210,6 +218,8 @@ class DTIServiceApp(ExtensionApp):
             quota_gb=self.quota_gb,
             user_quota_gb=self.user_quota_gb,
             user_experiments=self.user_experiments,
+            owner_only=self.owner_only,
+            admins=tuple(self.admins),
             min_free_gb=self.min_free_gb,
             max_attempts=self.max_attempts,
             notify_secret=self.notify_secret or None,

@@ -33,6 +33,10 @@ class Settings:
     quota_gb: float = 0.0  # what all experiments and datasets may fill; 0: no limit
     user_quota_gb: float = 0.0  # what those of one user may fill; 0: no limit
     user_experiments: int = 0  # how many of one user may wait or run; 0: no limit
+    owner_only: bool = (
+        False  # who did not submit an experiment may look at it, but not change, cancel or delete it
+    )
+    admins: tuple[str, ...] = ()  # users to whom `owner_only` does not apply
     min_free_gb: float = 0.2  # free space without which nothing is queued, and no run starts
     max_attempts: int = 3  # how often a run is started again after a crash
     warm_kernels: bool = False  # keep a kernel with the libraries loaded ready for the next run
@@ -178,6 +182,8 @@ _READERS: dict[str, Any] = {
     "quota_gb": _number,
     "user_quota_gb": _number,
     "user_experiments": _whole,
+    "owner_only": _flag,
+    "admins": _list,
     "min_free_gb": _number,
     "max_attempts": _count,
     "warm_kernels": _flag,

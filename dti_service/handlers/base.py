@@ -23,6 +23,7 @@ from tornado.iostream import StreamClosedError
 from dti_service.errors import (
     BadRequest,
     Conflict,
+    Forbidden,
     InvalidRequest,
     NotFound,
     ServiceError,
@@ -218,6 +219,28 @@ class Handler(APIHandler):
                 made=self._headers.get("Location"),
                 subject=self.audited,
             )
+
+    async def own_experiment(self, id: str) -> None:
+        """Raises Forbidden when it is another user's and the server is set up so. NotFound when there is none."""
+        if self.context.settings.owner_only:
+            self.own_record(await self.quick(self.service.store.get, id))
+
+    async def own_dataset(self, id: str) -> None:
+        """The same of a dataset."""
+        if self.context.settings.owner_only:
+            self.own_record(await self.quick(self.context.datasets.catalogue.get, id))
+
+    def administer(self) -> None:
+        """Raises Forbidden unless this user may touch what belongs to all."""
+        if self.context.settings.owner_only and self.username not in self.context.settings.admins:
+            raise Forbidden("Only administrators of this server may do this (setting DTI_ADMINS)")
+
+    def own_record(self, record: Any) -> None:
+        """The same of an experiment or a dataset that was read already."""
+        settings, owner = self.context.settings, record.owner
+        if settings.owner_only and self.username != owner and self.username not in settings.admins:
+            whose = f"It belongs to {owner}" if owner else "It has no owner"
+            raise Forbidden(f"{whose}: only its owner or an administrator may do this")
 
     # -- work ---------------------------------------------------------------------------------------------
 

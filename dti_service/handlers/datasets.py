@@ -210,6 +210,7 @@ class OneDatasetHandler(DatasetHandler):
     @authorized("write", resource=RESOURCE)
     async def delete(self, id: str) -> None:
         self.query()
+        await self.own_dataset(id)
         await self.slow(self.jobs.delete, id)
         self.set_status(204)
         self.finish()

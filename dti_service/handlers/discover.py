@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ from dti_service.discover.start import read_body, read_start, readable
 from dti_service.discover.status import StatusReader
 from dti_service.discover.tasks import Task, Tasks
 from dti_service.discover.upkeep import DEFAULT_DAYS, MOST_DAYS, Upkeep
-from dti_service.errors import BadRequest, Conflict, NotFound
+from dti_service.errors import BadRequest, Conflict, Forbidden, NotFound
 from dti_service.handlers.base import MEBIBYTE, json_text, parse_json
 from dti_service.handlers.context import Context
 from dti_service.handlers.files import FileHandler
@@ -190,8 +191,9 @@ class CancelHandler(DiscoverHandler):
         """A front takes its task for cancelled whatever the answer is: nothing can be refused here."""
         try:
             experiment, _ = self.tasks.find(id)
+            self.own_record(experiment)
             self.service.cancel(experiment.id, self.username)
-        except (NotFound, Conflict):
+        except (NotFound, Conflict, Forbidden):
             return
 
 
@@ -254,6 +256,7 @@ class ClearHandler(DiscoverHandler):
         if not (days.isascii() and days.isdecimal() and len(days) < 6 and int(days) <= MOST_DAYS):
             reason = f"must be a whole number from 0 to {MOST_DAYS}"
             raise BadRequest("Nothing was cleared", [{"field": "days_before", "reason": reason}])
+        self.administer()
         self.answer(await self.slow(self.upkeep.clear_old, int(days)))
 
 
@@ -263,6 +266,8 @@ class ClearOneHandler(DiscoverHandler):
     @web.authenticated
     @authorized("write", resource="experiments")
     async def post(self, id: str) -> None:
+        with contextlib.suppress(NotFound):  # what is not there is answered as ever
+            self.own_record((await self.quick(self.tasks.find, id))[0])
         self.answer(await self.slow(self.upkeep.clear_one, id))
 
 

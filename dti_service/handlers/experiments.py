@@ -110,6 +110,7 @@ class ExperimentHandler(Handler):
     @authorized("write", resource=RESOURCE)
     async def patch(self, id: str) -> None:
         self.query()
+        await self.own_experiment(id)
         await self.quick(self.service.patch, id, **read_object(self.json_body(), PATCH_FIELDS))
         self.answer(self.linked(await self.quick(self.service.get, id)))
 
@@ -117,6 +118,7 @@ class ExperimentHandler(Handler):
     @authorized("write", resource=RESOURCE)
     async def delete(self, id: str) -> None:
         self.query()
+        await self.own_experiment(id)
         await self.quick(self.service.delete, id)
         self.set_status(204)
         self.finish()
@@ -129,6 +131,7 @@ class CancelHandler(Handler):
     @authorized("execute", resource=RESOURCE)
     async def post(self, id: str) -> None:
         self.query()
+        await self.own_experiment(id)
         await self.quick(self.service.cancel, id, self.username)
         self.answer(self.linked(await self.quick(self.service.get, id)), 202)
 

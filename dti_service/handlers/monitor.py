@@ -58,6 +58,8 @@ class CleanupHandler(Handler):
     async def post(self) -> None:
         self.query()
         values = read_object(self.json_body(), CLEANUP_FIELDS, required=("older_than",))
+        if not values.get("dry_run"):
+            self.administer()
         self.answer(await self.slow(self.service.cleanup, **values))
 
 
