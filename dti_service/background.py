@@ -206,19 +206,26 @@ class Background:
 
 
 def _log_change(experiment: Experiment, earlier: str | None) -> None:
-    """The line by which a log tells the life of an experiment."""
-    kind = (experiment.error or {}).get("kind")
+    """The lines by which a log tells the life of an experiment; one that was quick has begun and ended at once."""
+    if experiment.ended and experiment.started_at and earlier != "running":
+        _log_state(experiment, "running", earlier)
+        earlier = "running"
+    _log_state(experiment, experiment.state, earlier)
+
+
+def _log_state(experiment: Experiment, state: str, earlier: str | None) -> None:
+    kind = (experiment.error or {}).get("kind") if state == experiment.state else None
     facts = {
-        "event": f"experiment.{experiment.state}",
+        "event": f"experiment.{state}",
         "earlier": earlier,
         "notebook": experiment.notebook,
         "attempt": experiment.attempt,
         "device": experiment.assigned_device,
         "error_kind": kind,
     }
-    where = f" on {experiment.assigned_device}" if experiment.state == "running" else ""
+    where = f" on {experiment.assigned_device}" if state == "running" else ""
     why = f": {kind}" if kind else ""
-    log.info("Experiment %s %s%s%s", experiment.id, experiment.state, where, why, extra=facts)
+    log.info("Experiment %s %s%s%s", experiment.id, state, where, why, extra=facts)
 
 
 def make_dispatcher(settings: Settings, service: Service) -> Any:

@@ -117,6 +117,8 @@ def states(store: Store, *ids: str) -> list[str]:
 
 
 def history(store: Store, id: str) -> list[str]:
+    """The states as its events tell them. The event of the end follows its record by a moment."""
+    wait_for(lambda: (store.events(id).last("state") or {}).get("state") == store.get(id).state)
     return [event["state"] for _, event in store.events(id).read()[0] if event["kind"] == "state"]
 
 
