@@ -61,7 +61,8 @@ def test_rename_tag_and_keep(open_page: Open, server: Any, runs: Any) -> None:
     seals.get_by_label(re.compile("Actions for")).click()
     page.get_by_role("menuitem", name="Edit tags").click()
     page.locator("dialog[open] input").fill("wax, wax, 13th c.")
-    page.keyboard.press("Enter")
+    with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        page.keyboard.press("Enter")
     seals.get_by_text("13th c.").wait_for()
     item = next(one for one in server.call("GET", "experiments?q=Seals")["items"])
     assert (item["keep"], item["tags"]) == (True, ["wax", "13th c."])
@@ -87,6 +88,28 @@ def test_delete_can_be_taken_back(open_page: Open, server: Any, runs: Any) -> No
     names = [item["name"] for item in server.call("GET", "experiments?limit=100")["items"]]
     assert "To be deleted" not in names
     assert gone.id != kept.id
+
+
+def test_news_reach_the_list(open_page: Open, server: Any, runs: Any, watch: Any) -> None:
+    """What others do is seen without asking for the list again: here asking is made impossible."""
+    watch.expected += ["ERR_FAILED", "Failed to load"]
+    one = runs.put("Named by hand", "cancelled")
+    page = open_page()
+    row(page, "Named by hand").wait_for()
+    page.route("**/api/experiments?*", lambda route: route.abort())
+    server.call("PATCH", f"experiments/{one.id}", {"name": "Renamed elsewhere"})
+    row(page, "Renamed elsewhere").wait_for()
+    server.call("DELETE", f"experiments/{one.id}")
+    row(page, "Renamed elsewhere").wait_for(state="detached")
+
+
+def test_a_search_leads_to_the_comparison(open_page: Open, runs: Any) -> None:
+    page = open_page()
+    row(page, "Digits").wait_for()
+    assert page.get_by_role("link", name="Compare these").count() == 0
+    page.get_by_label("Search names and tags").fill("o")
+    page.get_by_role("link", name="Compare these").click()
+    page.locator(".versus-group tbody tr", has_text="Eight motifs").wait_for()
 
 
 @pytest.fixture

@@ -448,3 +448,27 @@ def test_two_groupings_are_compared(modules: Modules) -> None:
     assert found["onlyA"] == ["i7"]
     assert found["moves"] == [{"a": 0, "b": 0, "names": ["i2"]}]
     assert found["same"] == [[2, 0, 1], 1, 1]
+
+
+def test_the_time_of_a_run(modules: Modules) -> None:
+    """A first guess by the size of images, corrected by runs that have finished on the same kind of device."""
+    found = modules(
+        """
+        const { estimateRun } = await load('logic/estimate');
+        const own = { n: 300, parameters: { dataset: 'x', n_prototypes: 10 }, device: 'cpu' };
+        const guess = estimateRun(own);
+        const past = [{ device: 'cpu', parameters: { n_prototypes: 10, image_size: 64, epochs: 5 },
+                        metrics: { images_per_s: 1 / (3.0e-6 * 64 * 64) / 2, epochs: 5, n_images: 50 } }];
+        return {
+            guess, slow: estimateRun({ ...own, past }), gpu: estimateRun({ ...own, device: 'cuda:0', past }),
+            unknown: estimateRun({ ...own, parameters: { preset: 'mine' } }), none: estimateRun({ ...own, n: NaN }),
+            more: estimateRun({ ...own, parameters: { ...own.parameters, n_prototypes: 40 } }),
+        };
+        """
+    )
+    # 300 images in steps of 32 are 10 steps an epoch: 300 epochs for 3000 steps, at 3 microseconds a pixel.
+    training = 300 * 300 * 3.0e-6 * 64 * 64
+    assert found["guess"] == {"seconds": pytest.approx(15 + training), "runs": 0}
+    assert found["slow"] == {"seconds": pytest.approx(15 + 2 * training), "runs": 1}
+    assert found["more"]["seconds"] == pytest.approx(15 + 1.16 * training)
+    assert found["gpu"] is found["unknown"] is found["none"] is None

@@ -5,7 +5,7 @@ import { barChart, lineChart } from '../lib/chart.js';
 import { icon } from '../lib/icons.js';
 import { crossTable } from '../logic/order.js';
 import { csvText } from '../logic/table.js';
-import { elapsed, parameterFacts } from './facts.js';
+import { datasetFact, elapsed, notebookWord, parameterFacts } from './facts.js';
 
 /** Columns of a tab-separated text: {name: [numbers]}. */
 export function readTsv(text) {
@@ -52,7 +52,7 @@ export async function aboutPanel(element, view) {
       h('a.about-link', { href: `#/compare?a=${encodeURIComponent(source.id)}` }, icon('compare', 16), t('versus.title')))),
     h('section', null, h('h3', null, t('about.sources')), ui.button(t('cross.open'), { iconName: 'grid', onclick: () => crossDialog(view) })),
     h('section', null, h('h3', null, t('about.run')), factList([
-      [t('about.id'), h('code', null, source.id)], [t('about.owner'), record.owner], [t('about.notebook'), record.notebook], [t('about.dataset'), record.dataset],
+      [t('about.id'), h('code', null, source.id)], [t('about.owner'), record.owner], [t('about.notebook'), record.notebook && notebookWord(record.notebook, ui)], [t('about.dataset'), source.api ? datasetFact(record, source.api, ui) : record.dataset],
       [t('about.started'), i18n.dateTime(record.started_at)], [t('about.duration'), i18n.duration(elapsed(record))], [t('about.device'), record.device], [t('about.attempt'), record.attempt > 1 ? String(record.attempt) : null]])),
     h('section', null, h('h3', null, t('about.parameters')), factList(parameterFacts(record, ui))),
     h('section', null, h('h3', null, t('about.environment')), environmentBox));

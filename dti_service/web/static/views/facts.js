@@ -42,11 +42,24 @@ export function progressBar(item, i18n) {
 
 /** Parameters as lines of facts: what names another run leads there, and no bare id is shown. */
 export function parameterFacts(record, { t }) {
-  return Object.entries(record.parameters ?? {}).filter(([, value]) => value !== null && value !== '').map(([name, value]) => {
+  return Object.entries(record.parameters ?? {}).filter(([name, value]) => value !== null && value !== '' && !(name === 'dataset' && record.dataset)).map(([name, value]) => {
+    const word = t(`parameter.${name}`);
+    const label = word === `parameter.${name}` ? name.replaceAll('_', ' ') : word;
     const [id, reading] = name === 'start_from' || (name === 'experiment' && record.notebook === 'assign_images') ? String(value).split('/') : [];
-    if (id) return [name, h('a', { href: formatHash(['e', id], { v: reading }) }, t('begin.link'))];
-    return [name, typeof value === 'object' ? JSON.stringify(value) : String(value)];
+    if (id) return [label, h('a', { href: formatHash(['e', id], { v: reading }) }, t('begin.link'))];
+    return [label, typeof value === 'object' ? JSON.stringify(value) : String(value)];
   });
+}
+
+const DATASET_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The images of a run in words: the name of its dataset where it has one on this server, else the folder. */
+export function datasetFact(record, api, { t }) {
+  if (record.dataset === 'sample') return t('images.sample');
+  if (!DATASET_ID.test(record.dataset ?? '')) return record.dataset;
+  const element = h('span', null, '…');
+  api.dataset(record.dataset).then(({ name }) => { element.textContent = name || t('unnamed'); }).catch(() => { element.textContent = record.dataset; });
+  return element;
 }
 
 /** What kind of run it is, in words where it is one of the usual notebooks. */

@@ -6,7 +6,7 @@ import { icon } from '../lib/icons.js';
 import { formatHash } from '../lib/router.js';
 import { bestSheet, drawTile, layoutOf } from './forming.js';
 import { beganFrom, modelOf } from './learn.js';
-import { elapsed, isActive, isOver, parameterFacts, unitWord } from './facts.js';
+import { datasetFact, elapsed, isActive, isOver, notebookWord, parameterFacts, unitWord } from './facts.js';
 import { factList } from './about.js';
 
 const POLL = 3000;
@@ -21,6 +21,7 @@ export class RunView {
     this.losses = [];
     this.said = 0;
     this.sheets = new Map();
+    this.formedAt = ''; // when the shown prototypes were written, in words
     this.build();
     this.follow();
     this.paint();
@@ -63,7 +64,7 @@ export class RunView {
       h('div.run-columns', null,
         !labels && h('section.panel', null, h('h2', null, t('run.forming')), this.formingNote, this.forming),
         h('div.run-side', null, !labels && this.curves,
-          h('section.panel', null, h('h2', null, t('about.parameters')), factList([[t('about.notebook'), record.notebook], [t('about.dataset'), record.dataset], [t('about.device'), record.device], [t('about.owner'), record.owner],
+          h('section.panel', null, h('h2', null, t('about.parameters')), factList([[t('about.notebook'), notebookWord(record.notebook, this)], [t('about.dataset'), datasetFact(record, this.api, this)], [t('about.device'), record.device], [t('about.owner'), record.owner],
             ...parameterFacts(record, this)])))),
       this.logBox));
     void ui;
@@ -211,7 +212,7 @@ export class RunView {
     this.drawActions();
     this.drawError();
     this.curves.hidden = isOver(record) && !this.losses.length && !this.notes.firstChild;
-    this.formingNote.textContent = this.sheets.size ? '' : t(isActive(record) ? 'run.forming.none' : 'run.forming.never');
+    this.formingNote.textContent = this.sheets.size ? this.formedAt : t(isActive(record) ? 'run.forming.none' : 'run.forming.never');
   }
 
   paintTimes() {
@@ -284,7 +285,8 @@ export class RunView {
       drawTile(canvas, image, event, k);
       canvas.classList.toggle('small-source', tiles.width < 120);
     }
-    this.formingNote.textContent = Number.isFinite(event.iteration) ? t('run.at', { n: i18n.number(event.iteration) }) : '';
+    this.formedAt = Number.isFinite(event.iteration) ? t('run.at', { n: i18n.number(event.iteration) }) : '';
+    this.formingNote.textContent = this.formedAt;
   }
 
   async readLog() {
