@@ -17,6 +17,7 @@ and in a saved notebook that is only read, each is a picture. Besides,
 
 from dti_service.widgets.desk import Desk
 from dti_service.widgets.opened import open_experiment
+from dti_service.widgets.queued import finish
 from dti_service.widgets.views import ClusterBrowser, Comparison, ExperimentList, Launcher, Progress
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "ExperimentList",
     "Launcher",
     "Progress",
+    "finish",
     "open_experiment",
 ]

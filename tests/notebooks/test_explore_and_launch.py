@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 from dti_service.demos import find_demos
+from dti_service.dispatch.foreground import run_experiment
 from dti_service.errors import InvalidRequest
 from dti_service.service import Service, SubmitRequest
 from dti_service.settings import Settings
@@ -94,6 +95,26 @@ def test_launch_sweeps_watches_and_compares(tmp_path: Path, digits: Path, paperm
     assert "<strong>" in table
     assert "30 images in 2 clusters" in shown(saved, "side")
     assert "30 images in 3 clusters" in shown(saved, "side")
+
+
+@pytest.mark.slow
+def test_from_the_queue_they_are_experiments_too(folder: Path) -> None:
+    settings = Settings(data_dir=folder / "data", devices="cpu")
+    service = Service(settings)
+    sweep = {"sweep": {"n_prototypes": [2, 3]}}
+    explored = service.submit(SubmitRequest("explore_experiment"))
+    launched = service.submit(SubmitRequest("launch", sweep))
+    for id in (explored.id, launched.id):
+        ended = run_experiment(settings, id)
+        assert ended.state == "succeeded", ended.error
+    results = {path.name for path in (service.store.directory(explored.id) / "results").iterdir()}
+    assert results >= {"four.csv", "four.zip", "metrics.json"}
+    assert ended.metrics["submitted"] == 2
+    # What was launched waits for the device, which its launcher held.
+    assert [item["parameters"] for item in service.queue()["queued"]] == [
+        {"n_prototypes": 2, "dataset": "sample"},
+        {"n_prototypes": 3, "dataset": "sample"},
+    ]
 
 
 def test_what_a_client_may_not_ask_of_them_is_refused_before_it_waits(tmp_path: Path) -> None:
