@@ -116,9 +116,10 @@ def kernel(_: Settings) -> Iterator[Check]:
 
 
 def notebooks(settings: Settings) -> Iterator[Check]:
-    """Can the notebooks be found, and their parameters be read?"""
+    """Can the notebooks be found, their parameters be read, and their routes be used?"""
     from dti_service.demos import Demo, find_demos
     from dti_service.execution.parameters import NotebookError, notebook_schema
+    from dti_service.handlers.demos import routes_of
 
     good, broken = [], {}
     for name, demo in sorted(find_demos(settings.installed_demos).items()):
@@ -127,9 +128,12 @@ def notebooks(settings: Settings) -> Iterator[Check]:
             continue
         try:
             notebook_schema(demo.notebook)
+            routes_of(demo)
             good.append(name)
         except (NotebookError, OSError) as error:
             broken[name] = str(error)
+        except Exception as error:  # whatever the module of its routes does
+            broken[name] = f"its routes: {type(error).__name__}: {error}"
     remedy = "Reinstall dti-service: its notebooks are missing."
     yield Check("notebooks", bool(good), ", ".join(good) or "none found", remedy)
     for name, reason in broken.items():

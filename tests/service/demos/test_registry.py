@@ -14,6 +14,7 @@ from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado import web
 
 from dti_service.demos import INCLUDED, Broken, Demo, find_demos, notebooks_dir
+from dti_service.doctor.software import notebooks
 from dti_service.handlers.demos import DemoHandler, demo_routes, routes_of
 from dti_service.service import Service
 from dti_service.settings import Settings
@@ -98,6 +99,19 @@ def test_a_notebook_that_cannot_be_read_is_listed_with_its_error(
     items = {item["name"]: item for item in listed.notebooks()["items"]}
     assert "cannot be read" in items["damaged"]["error"]
     assert items["dti_clustering"]["title"]
+
+
+def test_the_doctor_names_what_is_broken(package: Package, settings: Settings) -> None:
+    good = package("sound", "DEMO = Demo('sound', HERE / 'work.ipynb')")
+    odd = package(
+        "odd", "DEMO = [Demo('lost', HERE / 'a'), Demo('open', HERE / 'work.ipynb', handlers='json')]"
+    )
+    checks = {check.name: check for check in notebooks(settings.replace(installed_demos=(good, odd)))}
+    assert checks["notebooks"].ok
+    assert "sound" in checks["notebooks"].found
+    assert "does not exist" in checks["notebook lost"].found
+    assert "HANDLERS" in checks["notebook open"].found
+    assert not checks["notebook open"].ok
 
 
 class Fine(DemoHandler):
