@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,8 @@ from playwright.sync_api import sync_playwright
 
 from dti_service import Client
 from dti_service.errors import InvalidRequest, NotFound
+from dti_service.execution.parameters import notebook_schema
+from dti_service.similarity import DEMO
 from dti_service.similarity.search import Gallery, load, neighbours, save, signatures
 from dti_sprites.data.samples import write_digits
 
@@ -61,6 +64,14 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "similarity.npz").write_bytes(b"no zip")
     with pytest.raises(NotFound):
         load(tmp_path)
+
+
+def test_the_notebook_explains_its_parameters_and_keeps_no_outputs() -> None:
+    schema = notebook_schema(DEMO.notebook)
+    assert not schema.get("x-problems")
+    assert all(item["description"] and "default" in item for item in schema["properties"].values())
+    cells = nbformat.read(DEMO.notebook, as_version=4).cells
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
 @pytest.fixture(scope="module")
@@ -159,5 +170,9 @@ def test_the_renderer(live_server: Any, searched: dict[str, Any], chromium: str)
             page.click(".near-grid li:first-child button")
             page.wait_for_function("text => document.querySelector('h2').textContent !== text", arg=heading)
             assert not problems
+            page.goto(f"{live_server.url}dti/#/e/{searched['id']}")
+            page.get_by_role("button", name="About this run").click()
+            link = page.get_by_role("link", name="similarity search")
+            assert link.get_attribute("href") == view
         finally:
             browser.close()
