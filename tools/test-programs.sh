@@ -8,6 +8,7 @@ command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v spiped >/dev/null 2>&1 || missing="$missing spiped"
 PATH="$PATH:/usr/sbin" command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
+PATH="$PATH:/usr/sbin" command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
