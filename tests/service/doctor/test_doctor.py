@@ -396,6 +396,47 @@ def test_a_tunnel_that_is_down_or_leads_nowhere(settings: Settings, etc: Path, s
     assert "cannot be reached" in found["tunnel server-out"].found
 
 
+def test_a_real_tunnel_whose_other_end_goes_away(
+    settings: Settings, etc: Path, service: str, spiped: str, tmp_path: Path
+) -> None:
+    near, between = (free_port() for _ in range(2))
+    key = etc / "dti" / "tunnel.key"
+    key.write_bytes(KEY)
+    key.chmod(0o600)
+    ends = [
+        ("-e", near, between),  # this machine's
+        ("-d", between, int(service.rsplit(":", 1)[1])),  # the other one's, where the service is
+    ]
+    processes = [
+        subprocess.Popen(
+            [spiped, "-F", how, "-s", f"[127.0.0.1]:{source}", "-t", f"[127.0.0.1]:{target}", "-k", str(key)],
+            stderr=subprocess.DEVNULL,
+        )
+        for how, source, target in ends
+    ]
+    try:
+        enable(etc, "server-out", f"[127.0.0.1]:{near}")
+        deadline = time.monotonic() + 20
+        while not all(check.ok for check in tunnel.tunnels(settings, etc)):
+            assert time.monotonic() < deadline, list(tunnel.tunnels(settings, etc))
+            time.sleep(0.1)
+        processes[1].kill()
+        processes[1].wait()
+        found = by_name(tunnel.tunnels(settings, etc))
+        assert not found["tunnel server-out"].ok  # it still listens, but leads nowhere
+        assert "dti-tunnel@server-in" in found["tunnel server-out"].remedy
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def hang_up() -> int:
     """A port that takes two connections and ends each at once."""
     listener = socket.create_server(("127.0.0.1", 0))
