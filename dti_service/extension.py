@@ -115,6 +115,11 @@ class DTIServiceApp(ExtensionApp):
         help="Gigabytes that the experiments and datasets of one user may fill; 0: no limit."
         " Default: DTI_USER_QUOTA_GB.",
     ).tag(config=True)
+    user_running = WholeNumber(
+        min=0,
+        help="How many experiments of one user run at once, on all machines; others pass what has to wait for that."
+        " 0: no limit. Default: DTI_USER_RUNNING.",
+    ).tag(config=True)
     user_experiments = WholeNumber(
         min=0,
         help="How many experiments of one user may wait or run at once; 0: no limit. Default: DTI_USER_EXPERIMENTS.",
@@ -218,6 +223,7 @@ class DTIServiceApp(ExtensionApp):
             quota_gb=self.quota_gb,
             user_quota_gb=self.user_quota_gb,
             user_experiments=self.user_experiments,
+            user_running=self.user_running,
             owner_only=self.owner_only,
             admins=tuple(self.admins),
             min_free_gb=self.min_free_gb,

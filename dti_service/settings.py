@@ -33,6 +33,7 @@ class Settings:
     quota_gb: float = 0.0  # what all experiments and datasets may fill; 0: no limit
     user_quota_gb: float = 0.0  # what those of one user may fill; 0: no limit
     user_experiments: int = 0  # how many of one user may wait or run; 0: no limit
+    user_running: int = 0  # how many of one user run at once, on all machines; 0: no limit
     owner_only: bool = (
         False  # who did not submit an experiment may look at it, but not change, cancel or delete it
     )
@@ -182,6 +183,7 @@ _READERS: dict[str, Any] = {
     "quota_gb": _number,
     "user_quota_gb": _number,
     "user_experiments": _whole,
+    "user_running": _whole,
     "owner_only": _flag,
     "admins": _list,
     "min_free_gb": _number,

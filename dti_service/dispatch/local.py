@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dti_service.dispatch.base import Dispatcher
 from dti_service.dispatch.slots import Slot, find_slots
+from dti_service.dispatch.turns import Turns
 from dti_service.errors import NotFound
 from dti_service.execution.attempt import NOT_CLAIMED
 from dti_service.execution.supervisor import spawn
@@ -69,6 +70,7 @@ class Slots:
         self.slots = find_slots(settings, store)
         self.jobs: list[Job] = []
         self.pool = pool
+        self.turns = Turns(settings, store)
         self._warm_at = 0.0
         self._told_at = 0.0
         self._pauses: dict[str, Pause] = {}
@@ -118,6 +120,8 @@ class Slots:
         waiting = self.store.waiting()
         if waiting and not self._room():
             return
+        running = self.turns.look(started)
+        self.turns.forget({id for id, _ in waiting} | started)
         for id, wanted in waiting:
             if not free:
                 break
@@ -126,8 +130,11 @@ class Slots:
                 continue
             for slot in free:
                 if slot.accepts(wanted) and slot.lock.acquire():
-                    free.remove(slot)
-                    self._start_on(slot, id)
+                    if self.turns.may_start(id, running):
+                        free.remove(slot)
+                        self._start_on(slot, id)
+                    else:
+                        slot.lock.release()
                     break
         if self._pauses:
             gone = self._pauses.keys() - {id for id, _ in waiting}

@@ -86,8 +86,11 @@ class DeviceWorker(SimpleWorker):
         """Run what is first in the store's order among what this device may run; returns its id, None if there is
         nothing. `announced` only told that something waits: priorities may have changed meanwhile."""
         probe = Slots(self.settings, self.store)
+        running = probe.turns.look()
         for id, wanted in self.store.waiting():
             if not any(slot.accepts(wanted) for slot in probe.slots):
+                continue
+            if not probe.turns.may_start(id, running.copy()):
                 continue
             slots = Slots(self.settings, self.store, only=id, pool=self.pool)
             try:
