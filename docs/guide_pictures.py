@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from dti_sprites import RunConfig, train
 
 HERE = Path(__file__).parent
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "data": {"image_size": 16},
     "model": {"n_prototypes": 10, "transformation_sequence": "identity_affine", "encoder": "resnet20"},
     "training": {"epochs": 40, "batch_size": 64, "lr": 1e-3, "seed": 3, "device": "cpu", "curriculum": [5]},
@@ -51,7 +51,18 @@ def keep(page: Page, name: str) -> None:
     print(f"{target.name} {target.stat().st_size // 1000} kB")
 
 
-def pictures(web: Any, browser: Browser, server: Any, id: str) -> None:
+def finished(runs: Any, name: str, config: dict[str, Any], images: Path) -> str:
+    """A finished run of the library as an experiment; its id."""
+    count = config["model"]["n_prototypes"]
+    experiment = runs.put(name, parameters={"n_prototypes": count}, dataset="sample", tags=["first run"])
+    out = runs.store.directory(experiment.id) / "results"
+    train(RunConfig.from_dict(config), images, out=out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    runs.store.save(dataclasses.replace(runs.store.get(experiment.id), metrics=metrics))
+    return str(experiment.id)
+
+
+def pictures(web: Any, browser: Browser, server: Any, id: str, other: str) -> None:
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, locale="en-GB", color_scheme="light"
     )
@@ -93,6 +104,14 @@ def pictures(web: Any, browser: Browser, server: Any, id: str) -> None:
     page.locator("dialog[open]").wait_for(state="detached")
     page.get_by_role("button", name="Export").click()
     keep(page, "export")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.get_by_role("menuitem", name="New run from this reading").click()
+    page.locator(".begin-clusters img").first.wait_for()
+    keep(page, "begin")
+    page.goto(f"{server.url}#/compare?a={id}&b={other}&ids={id},{other}")
+    page.locator(".flow").wait_for()
+    keep(page, "compare")
     context.close()
 
 
@@ -106,17 +125,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         runs = web.Runs(root / "data", web.Store(root / "data"))
-        experiment = runs.put("Digits", parameters={"n_prototypes": 10}, tags=["first run"])
-        out = runs.store.directory(experiment.id) / "results"
-        train(RunConfig.from_dict(CONFIG), web.digit_files(root / "digits", 700), out=out)
-        metrics = json.loads((out / "metrics.json").read_text())
-        runs.store.save(dataclasses.replace(runs.store.get(experiment.id), metrics=metrics))
+        images = web.digit_files(root / "digits", 700)
+        id = finished(runs, "Digits", CONFIG, images)
+        fewer = {**CONFIG, "model": {**CONFIG["model"], "n_prototypes": 7}}
+        other = finished(runs, "Digits, 7 clusters", fewer, images)
         runs.store.index.close()
         server = web.start_server(root, root / "data")
         try:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=options.chromium, args=web.ARGUMENTS)
-                pictures(web, browser, server, experiment.id)
+                pictures(web, browser, server, id, other)
                 browser.close()
         finally:
             server.process.terminate()

@@ -33,6 +33,7 @@ export function createStage(main, context, { onView, onShown } = {}) {
     const again = view !== null;
     view?.dispose?.();
     view = null;
+    context.ui.leave();
     main.replaceChildren();
     main.className = '';
     place = name;

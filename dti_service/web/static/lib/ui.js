@@ -20,10 +20,18 @@ export function createUi({ root, i18n, prefs }) {
     }, 30);
   }
 
+  const offers = new Set(); // close() of the messages with an action
+
+  /** Another view comes: what the messages of the former one offered, such as "Undo", has no place there. */
+  function leave() {
+    for (const close of [...offers]) close();
+  }
+
   /** A short message at the foot, with one action at most. Returns close(). */
   function toast(text, { action = null, onAction = null, tone = '', ms = 7000 } = {}) {
     const close = () => {
       clearTimeout(timer);
+      offers.delete(close);
       element.remove();
     };
     const element = h(`div.toast${tone ? `.${tone}` : ''}`, null, h('span', null, text),
@@ -44,6 +52,7 @@ export function createUi({ root, i18n, prefs }) {
     });
     while (toasts.children.length >= 3) toasts.firstElementChild.remove();
     toasts.append(element);
+    if (action) offers.add(close);
     announce(text, { now: tone === 'bad' });
     return close;
   }
@@ -254,7 +263,7 @@ export function createUi({ root, i18n, prefs }) {
     }, icon(iconName));
 
   return {
-    root, i18n, t, prefs, announce, toast, failure, dialog, confirm, prompt, menu, menuButton, button, iconButton,
+    root, i18n, t, prefs, announce, toast, leave, failure, dialog, confirm, prompt, menu, menuButton, button, iconButton,
     keys: createKeys(t, root),
   };
 }
