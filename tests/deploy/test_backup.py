@@ -58,7 +58,7 @@ def test_restored_elsewhere_nothing_is_missing(
 
     done = submit(2, 0.0)
     first.finished(done)
-    running = submit(100, 0.05)
+    running = submit(60, 0.05)
     waiting = [submit(1, 0.0), submit(2, 0.0)]
     step = first.data_dir / "experiments" / running / "checkpoint" / "step"
     deadline = time.monotonic() + 60
