@@ -140,7 +140,9 @@ def ten_thousand(runs: Any, server: Any) -> Iterator[int]:
 @pytest.mark.slow
 def test_ten_thousand_experiments(open_page: Open, server: Any, ten_thousand: int, eyes: Any) -> None:
     end = time.monotonic() + 60
-    while server.call("GET", "experiments?limit=1")["total"] < ten_thousand:  # it catches up beside its requests
+    while (
+        server.call("GET", "experiments?limit=1")["total"] < ten_thousand
+    ):  # it catches up beside its requests
         assert time.monotonic() < end
         time.sleep(0.2)
     page = open_page()

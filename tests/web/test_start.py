@@ -182,6 +182,21 @@ def test_what_varies_becomes_the_model(open_page: Open, server: Any, watch: Any)
     assert page.get_by_label("Number of clusters").input_value() == "8, 12"
 
 
+def test_a_model_is_chosen_by_its_name(open_page: Open, runs: Any, watch: Any) -> None:
+    """A notebook that applies a finished model asks which one; nobody has to know an id."""
+    page = open_page("#/new?notebook=similarity_search")
+    page.get_by_role("radio", name="Sample images").click()
+    start(page)
+    page.locator(".error-text", has_text="Choose a finished run").wait_for()
+    sent: list[Any] = []
+    watch.expected += ["ERR_FAILED", "Failed to load"]
+    page.route("**/api/experiments", lambda route: (sent.append(route.request.post_data_json), route.abort()))
+    page.get_by_label("A finished run", exact=True).select_option(runs.ids["digits"])
+    start(page)
+    page.get_by_text("The server cannot be reached").first.wait_for()
+    assert sent[0]["parameters"]["experiment"] == runs.ids["digits"]
+
+
 def test_a_rough_time_before_the_first_run(open_page: Open, server: Any) -> None:
     """Nothing has finished here: the time is guessed, and grows with images, epochs and clusters."""
     page = new(open_page)

@@ -12,7 +12,7 @@ import { imageCount } from './facts.js';
 import { ImagesPart } from './images.js';
 
 const DRAFT = 'dti.start.draft';
-const OWN_PLACE = ['dataset', 'n_prototypes', 'transformation_sequence', 'background_option', 'device', 'experiment_dir', ...BEGIN_FIELDS];
+const OWN_PLACE = ['dataset', 'n_prototypes', 'transformation_sequence', 'background_option', 'experiment', 'device', 'experiment_dir', ...BEGIN_FIELDS];
 // What lies behind the motifs, and the names that another platform has for it.
 const BACKGROUNDS = ['learned', 'constant', 'ink', 'none'];
 const SAME_BACKGROUND = { '1_learn_bg': 'learned', '2_const_bg': 'constant', '3_learn_fg': 'ink', '0_dti': 'none' };
@@ -115,6 +115,7 @@ class StartForm {
     } },
     this.summary,
     begin && part(t('begin.title'), 'start_from', begin),
+    this.field('experiment') && part(t('start.model'), 'experiment', this.modelPart()),
     part(t('start.images'), 'dataset', this.images.element),
     this.field('transformation_sequence') && part(t('start.varies'), 'transformation_sequence', this.variesPart()),
     this.field('background_option') && part(t('start.background'), 'background_option', this.backgroundPart()),
@@ -142,6 +143,20 @@ class StartForm {
       this.estimate();
     }).catch((error) => !this.gone && this.showErrors(new Map([['start_from', error.status === 0 ? this.t('error.offline') : error.status === 404 ? this.t('begin.gone') : error.message]])));
     return begin.element;
+  }
+
+  /** A notebook that applies the model of a finished run: which one, by its name. */
+  modelPart() {
+    const { t, api } = this;
+    const known = this.values.experiment;
+    const select = h('select', { id: uid('field'), 'aria-describedby': this.describe('experiment'), onchange: () => {
+      this.values.experiment = select.value;
+    } }, h('option', { value: '' }, t('versus.choose')));
+    this.inputs.set('experiment', select);
+    api.experiments({ state: 'succeeded', limit: 100 }).then(({ items }) => {
+      for (const item of items) select.append(h('option', { value: item.id, selected: item.id === known }, [item.name || t('unnamed'), this.i18n.date(item.created_at)].join(' · ')));
+    }).catch((error) => this.ui.failure(error));
+    return h('div', null, h('label.field', { for: select.id }, t('start.model.label')), select);
   }
 
   part(number, label, name, content) {
@@ -332,6 +347,7 @@ class StartForm {
     const wrong = ks.find((one) => one.error);
     if (wrong) errors.set('n_prototypes', t(wrong.error, wrong.params));
     if (numbers.length > MOST_SWEEP) errors.set('n_prototypes', t('start.sweep.many', { n: MOST_SWEEP }));
+    if (this.field('experiment') && !this.values.experiment) errors.set('experiment', t('start.model.missing'));
     const where = this.images.problem();
     if (where) errors.set('dataset', where);
     if (errors.size) {
@@ -403,7 +419,7 @@ class StartForm {
   }
 
   label(name) {
-    const known = { background_option: 'start.background', start_from: 'begin.title', dataset: 'start.images', n_prototypes: 'start.clusters', transformation_sequence: 'start.varies', name: 'start.name' }[name];
+    const known = { experiment: 'start.model', background_option: 'start.background', start_from: 'begin.title', dataset: 'start.images', n_prototypes: 'start.clusters', transformation_sequence: 'start.varies', name: 'start.name' }[name];
     return known ? this.t(known) : name.replaceAll('_', ' ');
   }
 
