@@ -189,8 +189,10 @@ def test_about_the_run(open_result: Open) -> None:
     dock = page.locator(".dock")
     dock.locator(".chart-line").wait_for()
     text = dock.inner_text()
-    for word in ("Loss", "240", "torch", "n_prototypes", "Executed notebook"):
+    for word in ("Loss", "240", "torch", "Executed notebook"):
         assert word in text
+    parameters = dock.locator("section", has=page.get_by_role("heading", name="Parameters")).inner_text()
+    assert parameters.split("\n")[1:3] == ["Clusters", "6"]
     page.get_by_text("Clusters by source").click()
     cells = page.locator("table.cross tbody tr").first.locator("td").all_text_contents()
     assert len(cells) == 3  # two books and their sum

@@ -59,7 +59,9 @@ note(f"begin {first}")
 for step in range(first, 10):
     if run.should_stop():
         raise KeyboardInterrupt
-    mark.write_text(str(step))
+    half = mark.with_name("half")
+    half.write_text(str(step))
+    half.replace(mark)  # this process may be killed at any moment
     run.progress(step + 1, 10)
     time.sleep(seconds / 10)
 note("end")
