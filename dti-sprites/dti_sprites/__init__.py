@@ -12,6 +12,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dti_sprites.waiting import wait_briefly
+
+wait_briefly()  # before PyTorch is loaded
+
 __version__ = "0.1.0"
 
 __all__ = [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dti_service.execution.processes import experiment_marks
+from dti_sprites.waiting import wait_briefly
 
 # The notebook's process knows nothing of servers and has no business with their secrets.
 SECRET = (
@@ -77,4 +78,6 @@ def device_variables(device: str, environment: Mapping[str, str]) -> dict[str, s
 def clean_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without secrets, and without what belongs to another run."""
     environment = os.environ if environment is None else environment
-    return {name: value for name, value in environment.items() if not name.startswith((*SECRET, *INHERITED))}
+    clean = {name: value for name, value in environment.items() if not name.startswith((*SECRET, *INHERITED))}
+    wait_briefly(clean)  # here, as a notebook may load PyTorch before the library
+    return clean

@@ -22,6 +22,7 @@ from dti_service.execution.job import Job, clean_environment, device_variables
 from dti_service.execution.notebook_seal import seal_notebook
 from dti_service.execution.outcome import Conclusion, Ending, conclude, duration, plain_metrics
 from dti_service.execution.run_log import RunLog
+from dti_sprites.waiting import ROUNDS, VARIABLE
 
 
 class Logged:
@@ -287,7 +288,7 @@ class TestJob:
             ),
             "1",
         )
-        assert clean_environment({**kept, **dropped}) == kept
+        assert clean_environment({**kept, **dropped}) == {**kept, VARIABLE: ROUNDS}
 
     def test_a_line_and_back(self, tmp_path: Path) -> None:
         job = Job(
