@@ -62,13 +62,16 @@ class CellOutputs:
     def print(self, name: str, text: str) -> None:
         """Text on the stream of that name; it joins what was printed just before."""
         self.changed = True
-        if self._tail or self._printed >= MOST_TEXT:
-            self._add_to_tail(text)
-            return
-        stream = self._stream(name)
-        self._printed -= stream.size  # a progress bar may make it shorter
-        stream.add(text)
-        self._printed += stream.size
+        # One message may hold far more than there is room for: a kernel that is behind sends what it has at once.
+        room = 0 if self._tail else max(0, MOST_TEXT - self._printed)
+        first, rest = text[:room], text[room:]
+        if first:
+            stream = self._stream(name)
+            self._printed -= stream.size  # a progress bar may make it shorter
+            stream.add(first)
+            self._printed += stream.size
+        if rest:
+            self._add_to_tail(rest)
 
     def _stream(self, name: str) -> _Stream:
         last = self.outputs[-1] if self.outputs else None

@@ -148,6 +148,22 @@ class TestCellOutputs:
         assert "characters are left out here" in text
         assert len(text) < 250
 
+    def test_one_message_of_more_than_there_is_room_for_is_bounded_too(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cell_outputs, "MOST_TEXT", 100)
+        monkeypatch.setattr(cell_outputs, "LAST_TEXT", 50)
+        outputs: list[Any] = []
+        cell = CellOutputs(outputs)
+        cell.print("stdout", "a" * 90)
+        cell.print("stdout", "b" * 1000)
+        cell.print("stdout", "the end")
+        cell.render()
+        text = "".join(output["text"] for output in outputs)
+        assert text.startswith("a" * 90 + "b" * 10)
+        assert text.endswith("b" * 43 + "the end")
+        assert "[... 947 characters are left out here ...]" in text
+
     def test_displays_are_bounded_in_size_and_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cell_outputs, "MOST_RICH", 1000)
         monkeypatch.setattr(cell_outputs, "MOST_OUTPUTS", 5)
