@@ -12,12 +12,13 @@ from tornado import web
 
 from dti_service import archive, transfer
 from dti_service.datasets.catalogue import Catalogue
-from dti_service.errors import NotFound
+from dti_service.errors import InvalidRequest, NotFound
 from dti_service.experiment import TERMINAL
 from dti_service.handlers.base import Handler
 from dti_service.handlers.fields import query_integer
 from dti_service.handlers.files import FileHandler, OpenFile, below, content_type, open_file
 from dti_service.ids import is_id
+from dti_service.members import members
 from dti_service.originals import original
 from dti_service.rendering import notebook_html
 from dti_service.thumbnails import SIZES, thumbnail
@@ -262,22 +263,47 @@ class ArtifactHandler(ExperimentFile):
 
     async def _artifact(self, id: str, name: str) -> None:
         size = query_integer(self.query("thumbnail"), "thumbnail", *SIZES)
-        directory = await self.directory(id)
-        path = await self.quick(artifact_path, directory, name)
         if size is None:
-            await self.send_file(path)
+            directory = await self.directory(id)
+            await self.send_file(await self.quick(artifact_path, directory, name))
             return
         form = self._form()
-        if (await self.quick(self.service.store.get, id)).state in TERMINAL:
+        # In one go: a first visit asks for some sixty of them.
+        small, final = await self.slow(self._small, id, name, size, form)
+        if final:
             self.caching = "private, max-age=86400"  # nothing writes into an experiment that has ended
-        small = await self.slow(thumbnail, path, directory / "thumbnails", size, form)
         self.set_header("Vary", "Accept")
-        await self.send_file(small, filename=f"{path.stem}.{form}")
+        await self.send_file(small, filename=f"{Path(name).stem}.{form}")
+
+    def _small(self, id: str, name: str, size: int, form: str) -> tuple[Path, bool]:
+        """The file of a thumbnail, and whether it stays as it is. Blocks."""
+        directory = self.service.store.directory(id)
+        path = artifact_path(directory, name)
+        final = self.service.store.get(id).state in TERMINAL
+        return thumbnail(path, directory / "thumbnails", size, form), final
 
     def _form(self) -> str:
         """WebP, unless the client says what it accepts and WebP is not in it."""
         accept = self.request.headers.get("Accept", "*/*")
         return "webp" if any(kind in accept for kind in ("image/webp", "image/*", "*/*")) else "jpeg"
+
+
+class MembersHandler(ExperimentFile):
+    """/dti/api/experiments/{id}/members"""
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self, id: str) -> None:
+        self.query()
+        directory = await self.directory(id)
+        try:
+            text = await self.slow(members, directory)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+        self.set_header("Cache-Control", "no-cache")
+        if text is None:
+            self.set_status(204)
+        self.finish(text)
 
 
 class OriginalHandler(ExperimentFile):
@@ -313,5 +339,6 @@ HANDLERS: list[tuple[str, type[Handler]]] = [
     (r"/dti/api/experiments/([^/]+)/experiment\.zip", WholeHandler),
     (r"/dti/api/experiments/([^/]+)/artifacts", ArtifactsHandler),
     (r"/dti/api/experiments/([^/]+)/artifacts/(.+)", ArtifactHandler),
+    (r"/dti/api/experiments/([^/]+)/members", MembersHandler),
     (r"/dti/api/experiments/([^/]+)/originals/(\d{1,9})", OriginalHandler),
 ]

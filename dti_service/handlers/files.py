@@ -240,6 +240,9 @@ class FileHandler(Handler):
 
     async def _copy(self, source: Source, start: int, end: int | None) -> None:
         chunks = source.chunks(start, end)
+        if end is not None and end - start <= CHUNK:  # small: read in one go, sent together with the headers
+            self.write(await self.quick(b"".join, chunks))
+            return
         try:
             while (chunk := await self.quick(next, chunks, None)) is not None:
                 self.write(chunk)

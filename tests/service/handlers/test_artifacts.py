@@ -150,6 +150,55 @@ async def test_html_of_a_run_is_sandboxed(fetch: Fetch, make: Make) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+TABLE = (
+    "image_id,path,cluster_id,distance,dist_cluster_0,dist_cluster_1,date,matrix_affine\n"
+    '0,"a, b/0.jpg",1,0.5,0.75,0.5,1480,"[1.0, 0.0]"\n'
+    "1,c.jpg,0,0.25,0.25,0.5,,\n"
+)
+
+
+async def test_members_are_the_table_without_what_can_wait(fetch: Fetch, make: Make) -> None:
+    experiment = make("running", files={"log.txt": ""})
+    route = ("experiments", experiment.id, "members")
+    early = await fetch("GET", *route)
+    assert (early.code, early.body) == (204, b"")
+    files: dict[str, bytes | str] = {
+        "results/cluster_by_path.csv": TABLE,
+        "results/clusters/cluster1/0_raw.jpg": b"x",
+        "results/clusters/cluster1/0_tsf.jpg": b"x",
+    }
+    experiment = make("succeeded", files=dict(files))
+    route = ("experiments", experiment.id, "members")
+    for _ in range(2):  # made, then kept
+        answer = await fetch("GET", *route)
+        assert answer.code == 200
+        assert json.loads(answer.body) == {
+            "images": "jpg",
+            "masked_prototypes": False,
+            "columns": TABLE.splitlines()[0].split(","),
+            "table": 'image_id,path,cluster_id,distance,date\n0,"a, b/0.jpg",1,0.5,1480\n1,c.jpg,0,0.25,\n',
+        }
+    again = await fetch("GET", *route, headers={"If-None-Match": answer.headers["Etag"]})
+    assert again.code == 304
+
+
+async def test_members_follow_the_table_and_say_what_it_lacks(
+    fetch: Fetch, make: Make, service: Service
+) -> None:
+    experiment = make("running", files={"results/cluster_by_path.csv": TABLE})
+    route = ("experiments", experiment.id, "members")
+    assert json.loads((await fetch("GET", *route)).body)["images"] is None
+    results = service.store.directory(experiment.id) / "results"
+    (results / "cluster_by_path.csv").write_text(TABLE + "2,d.jpg,0,0.125,0.125,0.5,,\n")
+    (results / "masked_prototypes").mkdir()
+    (results / "masked_prototypes" / "prototype0.png").write_bytes(b"x")
+    later = json.loads((await fetch("GET", *route)).body)
+    assert later["table"].endswith("2,d.jpg,0,0.125,\n")
+    assert later["masked_prototypes"] is True
+    (results / "cluster_by_path.csv").write_text(TABLE + "3\n")
+    assert (await fetch("GET", *route)).code == 422
+
+
 async def test_artifacts_are_listed_with_sizes_while_it_runs(fetch: Fetch, make: Make) -> None:
     files: dict[str, bytes | str] = {
         "results/prototypes/prototype0.png": png(),

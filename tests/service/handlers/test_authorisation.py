@@ -53,6 +53,7 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
     (EXPERIMENT + r"/originals/(\d{1,9})", "GET"): ("read", "artifacts"),
     (EXPERIMENT + r"/originals/(\d{1,9})", "HEAD"): ("read", "artifacts"),
     (EXPERIMENT + "/artifacts", "GET"): ("read", "artifacts"),
+    (EXPERIMENT + "/members", "GET"): ("read", "artifacts"),
     (EXPERIMENT + r"/fits/(\d{1,9})/(\d{1,6})\.png", "GET"): ("read", "artifacts"),
     (EXPERIMENT + r"/layers/(\d{1,9})", "GET"): ("read", "artifacts"),
     (EXPERIMENT + r"/layers/(\d{1,9})/(background|layer\d{1,3})\.png", "GET"): ("read", "artifacts"),
