@@ -34,7 +34,7 @@ class Progress:
     epoch: int
     epochs: int
     loss: float | None  # last one read, None before
-    eta_s: float | None
+    eta_s: float | None  # until the end of training; None while it cannot be known
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from dti_sprites.training.given import as_clustering, check_start
 from dti_sprites.training.interrupt import DeferredInterrupt
 from dti_sprites.training.memory import check_memory
 from dti_sprites.training.optimiser import GroupedAdam
+from dti_sprites.training.pace import Pace
 from dti_sprites.training.record import NotFinite, Record
 
 PROGRESS_EVERY_S = 0.1
@@ -97,6 +98,7 @@ class Trainer:
         self.record = Record()
         self.epoch = 0  # completed epochs
         self.total = self.training.epochs * len(self.batches)
+        self.pace = Pace(min(self.training.curriculum or (0,)))
         self.fingerprint = images.fingerprint()
         self.saved: int | None = None  # iteration of the last checkpoint
         self.before_s = 0.0  # trained in earlier sessions
@@ -184,7 +186,7 @@ class Trainer:
         """Train to the end, or until asked to stop."""
         now = time.monotonic()
         self.started = self.last_save = self.last_progress = self.last_point = now
-        self.session_start = self.record.iteration
+        self.pace.start(self.record.iteration, now)
         self.stopping = False
         info = TrainingInfo(
             epochs=self.training.epochs,
@@ -231,6 +233,7 @@ class Trainer:
         rates = self.optimizer.set_epoch(self.epoch)
         where = {"iteration": self.record.iteration, "epoch": self.epoch}
         if activated and self.epoch:
+            self.pace.start(self.record.iteration, time.monotonic())
             self.event("curriculum", activated=activated, stage=self.model.stage, **where)
         if self.epoch in self.training.milestones and self.record.epoch_is_new:
             self.event("lr", lr=max(rates), **where)
@@ -310,14 +313,13 @@ class Trainer:
     def progress(self, now: float) -> None:
         self.last_progress = now
         iteration = self.record.iteration
-        per_iteration = (now - self.started) / max(1, iteration - self.session_start)
         progress = Progress(
             iteration=iteration,
             total_iterations=self.total,
             epoch=self.epoch,
             epochs=self.training.epochs,
             loss=self.record.last_loss,
-            eta_s=per_iteration * (self.total - iteration),
+            eta_s=self.pace.left(iteration, self.total, self.epoch, now),
         )
         for callback in self.callbacks:
             callback.on_progress(progress)
