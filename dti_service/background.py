@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 from jupyter_server.utils import url_path_join
 
+from dti_service import audit
 from dti_service.datasets.guard.addresses import AllowList
 from dti_service.datasets.jobs import DatasetJobs, users_in
 from dti_service.datasets.prepare import Datasets
@@ -87,7 +89,7 @@ class Background:
             self._dispatcher = make_dispatcher(self.settings, self.service)
             self.service.on_change(self._dispatcher.wake)
             await self._dispatcher.start()
-        if self.settings.retention_days:
+        if self.settings.retention_days or self.settings.dataset_retention_days:
             task = asyncio.create_task(self._retain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -194,12 +196,16 @@ class Background:
         return {"storage": storage, "background": self._complete and self.watch.alive}
 
     async def _retain(self) -> None:
-        """Remove old experiments, now and once a day."""
+        """Remove old experiments and unused datasets, now and once a day."""
+        days = self.settings.retention_days
         while True:
             try:
-                gone = await asyncio.to_thread(self.service.cleanup, self.settings.retention_days * 24 * 3600)
-                if gone["experiments"]:
-                    log.info("Removed %d old experiments", len(gone["experiments"]))
+                # Without a limit of age nothing is old enough, and only datasets are looked at.
+                gone = await asyncio.to_thread(self.service.cleanup, days * 24 * 3600 if days else math.inf)
+                experiments, datasets = len(gone["experiments"]), len(gone["datasets"])
+                if experiments or datasets:
+                    log.info("Removed %d old experiments, %d unused datasets", experiments, datasets)
+                    audit.note("", "clean up", via="retention", experiments=experiments, datasets=datasets)
             except (OSError, NotFound):
                 log.exception("Old experiments could not be removed")
             await asyncio.sleep(RETENTION_EVERY_S)

@@ -106,6 +106,11 @@ class DTIServiceApp(ExtensionApp):
         help="Days after which finished experiments that are not marked to be kept are removed; 0: never."
         " Default: DTI_RETENTION_DAYS.",
     ).tag(config=True)
+    dataset_retention_days = Number(
+        min=0.0,
+        help="Days after which datasets that no experiment uses any more are removed, by the server once a day and by"
+        " `dti cleanup`; 0: never. Default: DTI_DATASET_RETENTION_DAYS.",
+    ).tag(config=True)
     quota_gb = Number(
         min=0.0,
         help="Gigabytes that all experiments and datasets together may fill; 0: no limit. Default: DTI_QUOTA_GB.",
@@ -220,6 +225,7 @@ class DTIServiceApp(ExtensionApp):
             dataset_roots=tuple(Path(root).expanduser().resolve() for root in self.dataset_roots),
             max_upload_mb=self.max_upload_mb,
             retention_days=self.retention_days,
+            dataset_retention_days=self.dataset_retention_days,
             quota_gb=self.quota_gb,
             user_quota_gb=self.user_quota_gb,
             user_experiments=self.user_experiments,

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 
-_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _lock = threading.Lock()
 _last = 0
 
@@ -27,4 +27,4 @@ def new_id() -> str:
 
 def is_id(text: str) -> bool:
     """Is `text` a UUID in canonical form, and therefore safe as the name of a folder?"""
-    return _PATTERN.fullmatch(text) is not None
+    return IDS.fullmatch(text) is not None

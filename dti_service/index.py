@@ -13,14 +13,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dti_service.errors import ServiceError
 from dti_service.experiment import Experiment
-from dti_service.ids import is_id
+from dti_service.ids import IDS, is_id
 from dti_service.index_changes import SCHEMA as CHANGES_SCHEMA
 from dti_service.index_changes import Changes, changes_after, note_put, note_removed
 from dti_service.index_file import IndexFile, on_network
@@ -239,6 +239,19 @@ class Index:
 
     def ids_with_key(self, key: str) -> list[str]:
         return [id for (id,) in self._file.read("SELECT id FROM experiments WHERE key = ?", (key,))]
+
+    def named(self, without: Collection[str] = ()) -> set[str]:
+        """All ids in the records, but for `without`: experiments."""
+        found: set[str] = set()
+        last = ""
+        while records := self._file.read(
+            "SELECT id, record FROM records WHERE id > ? ORDER BY id LIMIT ?", (last, CHUNK)
+        ):
+            for id, record in records:
+                if id not in without:
+                    found.update(IDS.findall(record))
+            last = records[-1][0]
+        return found
 
     def running_ids(self) -> list[str]:
         return [id for (id,) in self._file.read("SELECT id FROM experiments WHERE state = 'running'")]

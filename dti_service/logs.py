@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from dti_service import audit
 from dti_service.errors import InvalidRequest
 from dti_service.settings import Settings
 
@@ -167,6 +168,7 @@ def set_up(settings: Settings, name: str, *, level: int = logging.INFO, secrets:
     for logger in map(logging.getLogger, OURS):
         _take_over(logger, handlers)
         logger.setLevel(level if logger.name == "dti_service" else logging.WARNING)
+    keep_audit(settings, secrets=hide)
     for logger in map(logging.getLogger, SERVERS):
         if settings.log_json:
             _take_over(logger, handlers)
@@ -176,6 +178,14 @@ def set_up(settings: Settings, name: str, *, level: int = logging.INFO, secrets:
             if settings.profile == "production" and not isinstance(handler.formatter, _Withheld):
                 handler.setFormatter(_Withheld(handler.formatter or logging.Formatter(), hide))
         _take_over(logger, handlers[1:], only=RotatingFileHandler)
+
+
+def keep_audit(settings: Settings, *, secrets: Secrets | None = None) -> None:
+    """Let this process write its audit lines into the data directory. May be called again."""
+    handler = audit.AuditFile(settings.data_dir)
+    handler.setFormatter(JSONFormatter(secrets or Secrets(known_secrets(settings, os.environ))))
+    _take_over(audit.log, [handler], only=audit.AuditFile)
+    audit.log.setLevel(logging.INFO)
 
 
 def _take_over(

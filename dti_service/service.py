@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dti_service.experiment import Experiment, timestamp, transition
 from dti_service.finished import NOTEBOOK as ASSIGN_NOTEBOOK
 from dti_service.finished import PARAMETER as FINISHED
 from dti_service.finished import check_finished
-from dti_service.ids import new_id
+from dti_service.ids import is_id, new_id
 from dti_service.index import Query
 from dti_service.locks import try_lock
 from dti_service.monitor import monitor as monitor_view
@@ -25,7 +26,7 @@ from dti_service.naming import default_name
 from dti_service.quotas import Quotas, enough_room, folder_size
 from dti_service.recovery import recover
 from dti_service.requests import LONGEST_NAME, SubmitRequest, check_annotations, check_request, digest
-from dti_service.retention import expired
+from dti_service.retention import age_s, expired, last_used, unused
 from dti_service.settings import Settings
 from dti_service.store import CHECKPOINT, SOURCE, Store
 from dti_service.views import experiment_view
@@ -34,8 +35,11 @@ __all__ = ["Service", "SubmitRequest"]
 
 log = logging.getLogger(__name__)
 
+Announce = Callable[[Experiment], None]
+
 CANCEL_CLAIM_S = 0.5
 KEY_LOCK_S = 10.0
+DAY_S = 24 * 3600.0
 
 
 class Service:
@@ -55,26 +59,27 @@ class Service:
 
     # One experiment
 
-    def submit(self, request: SubmitRequest) -> Experiment:
-        """Check a request and queue it. Nothing is written unless all of it is right.
+    def submit(self, request: SubmitRequest, announce: Announce | None = None) -> Experiment:
+        """Check a request and queue it. Nothing is written unless all of it is right. `announce` is called with a new
+        experiment before anybody can see it.
 
         Raises InvalidRequest with every problem, Conflict for an idempotency key used before for something else and
         for a user who has no more room, Unavailable when the disk is nearly full.
         """
         if not request.idempotency_key:
-            return self._submit(request)
+            return self._submit(request, announce)
         # Two requests with one key may arrive at once, at several servers.
         with try_lock(self.store.locks / "idempotency.lock", KEY_LOCK_S) as alone:
             if not alone:
                 raise Unavailable("Too many requests at once: try again")
             earlier = self.store.find_by_key(request.idempotency_key, request.owner)
             if earlier is None:
-                return self._submit(request)
+                return self._submit(request, announce)
         if earlier.request_digest != digest(request):
             raise Conflict("This Idempotency-Key was used for another request")
         return earlier
 
-    def _submit(self, request: SubmitRequest) -> Experiment:
+    def _submit(self, request: SubmitRequest, announce: Announce | None) -> Experiment:
         checked = check_request(request, self)
         self.quotas.check_experiment(request.owner)
         if not enough_room(self.settings):
@@ -101,6 +106,9 @@ class Service:
         if request.resume_from:
             checkpoint = self.store.directory(request.resume_from) / CHECKPOINT
         try:
+            self._note_use(checked.dataset, experiment.id)
+            if announce is not None:
+                announce(experiment)
             self.store.create(experiment, checked.notebook, checkpoint)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -109,6 +117,16 @@ class Service:
         self._wake()
         return experiment
 
+    def _note_use(self, dataset: str | None, id: str) -> None:
+        """Mark a dataset before the experiment exists that names it, so that no cleanup takes it away in between."""
+        if dataset is None or not is_id(dataset):
+            return
+        try:
+            self.quotas.catalogue.mark_used(dataset, id)
+        except FileNotFoundError:
+            problem = {"field": "dataset", "reason": f"the dataset {dataset} has just been deleted"}
+            raise InvalidRequest("The request cannot be used", [problem]) from None
+
     def rerun(
         self,
         id: str,
@@ -116,6 +134,7 @@ class Service:
         *,
         owner: str | None = None,
         trusted: bool = False,
+        announce: Announce | None = None,
     ) -> Experiment:
         """Queue the request of an experiment again, with `changes`. Raises as `submit`, and ExperimentNotFound.
 
@@ -141,9 +160,9 @@ class Service:
             "dataset": dataset,
         }
         repeats = None if "notebook" in given else id
-        return self.submit(SubmitRequest(**values, trusted=trusted, repeats=repeats))
+        return self.submit(SubmitRequest(**values, trusted=trusted, repeats=repeats), announce)
 
-    def assign(self, id: str, request: SubmitRequest) -> Experiment:
+    def assign(self, id: str, request: SubmitRequest, announce: Announce | None = None) -> Experiment:
         """Queue a run that labels the dataset of `request` with the model of a finished experiment.
 
         The notebook of `request` does not matter. Raises as `submit`, ExperimentNotFound, and Conflict when the
@@ -157,7 +176,8 @@ class Service:
                 "The request cannot be used", [{"field": f"parameters.{FINISHED}", "reason": reason}]
             )
         name = request.name or f"{source.name}: new images"[:LONGEST_NAME]
-        return self.submit(replace(request, notebook=ASSIGN_NOTEBOOK, parameters=parameters, name=name))
+        whole = replace(request, notebook=ASSIGN_NOTEBOOK, parameters=parameters, name=name)
+        return self.submit(whole, announce)
 
     def get(self, id: str) -> dict[str, Any]:
         """The experiment as clients see it. Raises ExperimentNotFound."""
@@ -234,15 +254,26 @@ class Service:
         """Build the index anew from the directories: {experiments, skipped: [{path, reason}]}."""
         return self.store.index.rebuild()
 
-    def cleanup(self, older_than: str | float, *, dry_run: bool = False) -> dict[str, Any]:
-        """Delete experiments that ended longer ago than this ("30d", or seconds) and are not kept.
+    def cleanup(
+        self,
+        older_than: str | float,
+        *,
+        datasets_older_than: str | float | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Delete experiments that ended longer ago than this ("30d", or seconds) and are not kept; and datasets that no
+        remaining experiment uses, when they were neither made nor used since `datasets_older_than` (None: as the
+        setting says, which may be never).
 
-        Returns {experiments: [ids], bytes, dry_run}. Raises InvalidRequest for a time that is none.
+        Returns {experiments: [ids], datasets: [ids], bytes, dry_run}. Raises InvalidRequest for a time that is none.
         """
-        old = expired(self.store, older_than)
+        if datasets_older_than is None and self.settings.dataset_retention_days:
+            datasets_older_than = self.settings.dataset_retention_days * DAY_S
+        if datasets_older_than is not None:
+            age_s(datasets_older_than, "datasets_older_than")  # nothing is deleted when the request is wrong
         freed = 0
         deleted = []
-        for id in old:
+        for id in expired(self.store, older_than):
             try:
                 size = folder_size(self.store.directory(id))
                 if not dry_run and not self.store.delete(id, unless_kept=True):
@@ -252,7 +283,33 @@ class Service:
                 continue
             freed += size
             deleted.append(id)
-        return {"experiments": deleted, "bytes": freed, "dry_run": dry_run}
+        datasets: Sequence[str] = ()
+        if datasets_older_than is not None:
+            datasets, more = self._clean_datasets(datasets_older_than, deleted, dry_run)
+            freed += more
+        return {"experiments": deleted, "datasets": [*datasets], "bytes": freed, "dry_run": dry_run}
+
+    def _clean_datasets(
+        self, older_than: str | float, without: Sequence[str], dry_run: bool
+    ) -> tuple[Sequence[str], int]:
+        catalogue = self.quotas.catalogue
+        limit = time.time() - age_s(older_than)
+        freed = 0
+        deleted = []
+        for id in unused(self.store, catalogue, older_than, without=set(without)):
+            try:
+                size = folder_size(catalogue.directory(id))
+                # A request that names it may have been accepted since it was looked for: that leaves a mark.
+                if not dry_run and last_used(catalogue, catalogue.get(id)) >= limit:
+                    continue
+                if not dry_run:
+                    catalogue.delete(id)
+            except (Conflict, NotFound, OSError) as error:
+                log.warning("Dataset %s is not removed now: %s", id, error)
+                continue
+            freed += size
+            deleted.append(id)
+        return deleted, freed
 
     # Notebooks
 

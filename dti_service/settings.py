@@ -30,6 +30,7 @@ class Settings:
     dataset_roots: tuple[Path, ...] = ()  # folders that REST clients may name as a dataset
     max_upload_mb: int = 2048
     retention_days: float = 0.0  # 0: finished experiments are never removed by themselves
+    dataset_retention_days: float = 0.0  # 0: datasets that no experiment uses are never removed by themselves
     quota_gb: float = 0.0  # what all experiments and datasets may fill; 0: no limit
     user_quota_gb: float = 0.0  # what those of one user may fill; 0: no limit
     user_experiments: int = 0  # how many of one user may wait or run; 0: no limit
@@ -180,6 +181,7 @@ _READERS: dict[str, Any] = {
     "dataset_roots": lambda text: tuple(Path(item).expanduser().resolve() for item in _list(text)),
     "max_upload_mb": _count,
     "retention_days": _number,
+    "dataset_retention_days": _number,
     "quota_gb": _number,
     "user_quota_gb": _number,
     "user_experiments": _whole,

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,11 @@ class Store:
         """(id, device as asked for) of what waits, in the order in which it will run; quick for long queues."""
         self.index.refresh()
         return self.index.waiting()
+
+    def named(self, without: Collection[str] = ()) -> set[str]:
+        """Every id that stands in the record of an experiment, `without` those of some: its dataset, for example."""
+        self.index.refresh(wait=True)
+        return self.index.named(without)
 
     def find_by_key(self, key: str, owner: str | None) -> Experiment | None:
         """The experiment that was submitted with this idempotency key by this owner."""

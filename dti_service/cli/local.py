@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dti_service import archive, transfer
-from dti_service.errors import InvalidRequest, NotFound
+from dti_service import archive, audit, logs, transfer
+from dti_service.errors import InvalidRequest, NotFound, ServiceError
 from dti_service.requests import SubmitRequest, check_request
 from dti_service.service import Service
 from dti_service.settings import Settings
@@ -16,10 +19,12 @@ View = dict[str, Any]
 
 
 class LocalBackend:
-    """Calls the service directly; whoever uses the command line may name any notebook and folder."""
+    """Calls the service directly; whoever uses the command line may name any notebook and folder. What is done leaves
+    the same audit lines as over REST."""
 
     def __init__(self, settings: Settings) -> None:
         self.service = Service(settings)
+        logs.keep_audit(settings)
 
     def problems(self, request: dict[str, Any]) -> list[dict[str, str]]:
         """Everything wrong with a request, without queueing it."""
@@ -30,7 +35,9 @@ class LocalBackend:
         return []
 
     def submit(self, request: dict[str, Any]) -> View:
-        return self.get(self.service.submit(_as_request(request)).id)
+        with audited("submit experiment") as line:
+            line.about = self.service.submit(_as_request(request)).id
+        return self.get(line.about)
 
     def get(self, id: str) -> View:
         view = self.service.get(id)
@@ -40,17 +47,28 @@ class LocalBackend:
         return self.service.list(**query)
 
     def cancel(self, id: str) -> View:
-        self.service.cancel(id, _user())
+        with audited("cancel experiment", id):
+            self.service.cancel(id, _user())
         return self.get(id)
 
     def delete(self, id: str) -> None:
-        self.service.delete(id)
+        with audited("delete experiment", id):
+            self.service.delete(id)
 
     def rerun(self, id: str, changes: dict[str, Any]) -> View:
-        return self.get(self.service.rerun(id, changes, owner=_user(), trusted=True).id)
+        with audited("rerun experiment", id) as line:
+            line.about = self.service.rerun(id, changes, owner=_user(), trusted=True).id
+        return self.get(line.about)
 
-    def cleanup(self, older_than: str, *, dry_run: bool) -> dict[str, Any]:
-        return self.service.cleanup(older_than, dry_run=dry_run)
+    def take_in(self, file: Path) -> View:
+        """Put an experiment that was exported into this data directory."""
+        with audited("import experiment") as line:
+            line.about = transfer.take_in(self.service.store, file).id
+        return self.get(line.about)
+
+    def cleanup(self, older_than: str, datasets_older_than: str | None, *, dry_run: bool) -> dict[str, Any]:
+        with contextlib.nullcontext() if dry_run else audited("clean up"):
+            return self.service.cleanup(older_than, datasets_older_than=datasets_older_than, dry_run=dry_run)
 
     def log(self, id: str, start: int) -> bytes:
         path = self.service.store.directory(id) / LOG
@@ -80,6 +98,30 @@ class LocalBackend:
 
     def notebook_schema(self, notebook: str) -> dict[str, Any]:
         return self.service.notebook_schema(notebook, trusted=True)
+
+
+@dataclass
+class Line:
+    """What an audit line is about, as soon as it is known."""
+
+    about: str = ""
+
+
+@contextlib.contextmanager
+def audited(action: str, about: str = "") -> Iterator[Line]:
+    """One audit line for what is done inside, refused or not."""
+    line = Line(about)
+    status = 200
+    try:
+        yield line
+    except ServiceError as error:
+        status = error.status
+        raise
+    except BaseException:
+        status = 500
+        raise
+    finally:
+        audit.note(_user(), action, about=line.about or None, status=status, via="command line")
 
 
 def _as_request(request: dict[str, Any]) -> SubmitRequest:

@@ -158,8 +158,21 @@ def build_parser() -> argparse.ArgumentParser:
     command("doctor", "check this machine and say what to do about each problem")
     command("reindex", "rebuild the index from the experiment directories")
 
-    cleanup = command("cleanup", "delete old finished experiments that are not marked to be kept")
-    cleanup.add_argument("--older-than", required=True, metavar="30d", help="age since the end: 30d, 12h ...")
+    cleanup = command(
+        "cleanup",
+        "delete old finished experiments that are not marked to be kept, and datasets that nothing uses",
+    )
+    cleanup.add_argument(
+        "--older-than",
+        metavar="30d",
+        help="age since the end: 30d, 12h ... (on this machine, default: DTI_RETENTION_DAYS)",
+    )
+    cleanup.add_argument(
+        "--datasets-older-than",
+        metavar="90d",
+        help="also datasets that no experiment uses, and that were neither made nor used for so long"
+        " (default: DTI_DATASET_RETENTION_DAYS, else none)",
+    )
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would go")
 
     serve = command("serve", "start the server with the page at /dti/, without JupyterLab", json=False)

@@ -42,8 +42,8 @@ class RemoteBackend:
     def rerun(self, id: str, changes: dict[str, Any]) -> View:
         return self.client.rerun(id, **changes)
 
-    def cleanup(self, older_than: str, *, dry_run: bool) -> dict[str, Any]:
-        return self.client.cleanup(older_than, dry_run=dry_run)
+    def cleanup(self, older_than: str, datasets_older_than: str | None, *, dry_run: bool) -> dict[str, Any]:
+        return self.client.cleanup(older_than, datasets_older_than=datasets_older_than, dry_run=dry_run)
 
     def log(self, id: str, start: int) -> bytes:
         return self.client.log(id, start)

@@ -241,10 +241,12 @@ def monitor() -> Call[View]:
     return Call("GET", f"{API}/monitor", _json)
 
 
-def cleanup(older_than: str, *, dry_run: bool = False) -> Call[View]:
-    """Delete finished experiments older than `older_than` ("30d", "12h") that are not marked `keep`."""
-    body = {"older_than": older_than, "dry_run": dry_run}
-    return Call("POST", f"{API}/cleanup", _json, {"json": body})
+def cleanup(older_than: str, *, datasets_older_than: str | None = None, dry_run: bool = False) -> Call[View]:
+    """Delete finished experiments older than `older_than` ("30d", "12h") that are not marked `keep`; and datasets that
+    no experiment uses, for as long as `datasets_older_than` (None: as the server's setting says)."""
+    body = {"older_than": older_than, "datasets_older_than": datasets_older_than, "dry_run": dry_run}
+    given = {name: value for name, value in body.items() if value is not None}
+    return Call("POST", f"{API}/cleanup", _json, {"json": given})
 
 
 def health() -> Call[View]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from dti_service.datasets.jobs import DatasetJobs
 from dti_service.discover.tasks import Tasks
 from dti_service.errors import Conflict, NotFound
-from dti_service.experiment import timestamp
-from dti_service.retention import expired
+from dti_service.retention import expired, in_use, unused
 from dti_service.service import Service
 
 QUEUE = "dti"
@@ -74,8 +72,9 @@ class Upkeep:
             raise Conflict("The task has not ended: cancel it first")
         had_results = self._delete(experiment.id)
         cleared = 0
-        if task.dataset_id is not None and not self._is_used(task.dataset_id, self._named()):
-            cleared = self._delete_dataset(task.dataset_id)
+        dataset, store = task.dataset_id, self.service.store
+        if dataset is not None and not in_use(store, self.datasets.catalogue, dataset, store.named()):
+            cleared = self._delete_dataset(dataset)
         return {
             "cleared_runs": int(had_results is not None),
             "cleared_datasets": cleared,
@@ -95,34 +94,8 @@ class Upkeep:
         return had_results
 
     def _clear_datasets(self, age_s: float) -> int:
-        limit = timestamp(datetime.now(UTC) - timedelta(seconds=age_s))
-        named = self._named()
-        old = [
-            dataset.id
-            for dataset in self.datasets.catalogue.all()
-            if dataset.created_at < limit
-            and self.tasks.made(dataset.id)
-            and not self._is_used(dataset.id, named)
-        ]
-        return sum(self._delete_dataset(id) for id in old)
-
-    def _named(self) -> set[str | None]:
-        """Datasets that existing experiments name."""
-        named: set[str | None] = set()
-        for id in self.service.store.ids():
-            try:
-                experiment = self.service.store.get(id)
-            except (NotFound, ValueError):
-                continue
-            named |= {experiment.dataset, str(experiment.parameters.get("dataset"))}
-        return named
-
-    def _is_used(self, dataset_id: str, named: set[str | None]) -> bool:
-        """Does an experiment that still exists name this dataset, or was it found to read it?"""
-        uses = self.datasets.catalogue.directory(dataset_id) / "uses"
-        return dataset_id in named or any(
-            (self.service.store.root / path.name).exists() for path in uses.glob("*")
-        )
+        old = unused(self.service.store, self.datasets.catalogue, age_s)
+        return sum(self._delete_dataset(id) for id in old if self.tasks.made(id))
 
     def _delete_dataset(self, id: str) -> int:
         try:

@@ -1,12 +1,10 @@
-"""Who did what: one line in the log for each request that changes something, refused ones too."""
+"""One audit line for each request that changes something, refused ones too."""
 
 from __future__ import annotations
 
-import logging
 import re
-from typing import Any
 
-log = logging.getLogger("dti_service.audit")
+from dti_service.audit import note
 
 VERBS = ("POST", "PUT", "PATCH", "DELETE")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -47,11 +45,4 @@ def tell(
 ) -> None:
     """Log a request. `path`: below the base URL; `made`: where what it made is; `subject`: the id, if it is known."""
     ids = _ID.findall(made or "") or _ID.findall(path)
-    about = subject or (ids[-1] if ids else None)
-    action = action_of(verb, path)
-    facts: dict[str, Any] = {"event": "audit", "user": user, "action": action, "status": status}
-    if about is not None:
-        kind = "dataset_id" if action.endswith("dataset") else "experiment_id"
-        facts[kind] = about
-    outcome = "" if status < 400 else f" refused ({status})"
-    log.info("%s: %s%s%s", user or "-", action, f" {about}" if about else "", outcome, extra=facts)
+    note(user, action_of(verb, path), about=subject or (ids[-1] if ids else None), status=status)

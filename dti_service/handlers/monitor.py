@@ -10,7 +10,7 @@ from dti_service.handlers.fields import flag, read_object, text
 
 RESOURCE = "workers"
 
-CLEANUP_FIELDS = {"older_than": text(longest=32), "dry_run": flag}
+CLEANUP_FIELDS = {"older_than": text(longest=32), "datasets_older_than": text(longest=32), "dry_run": flag}
 
 
 class QueueHandler(Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -162,6 +163,36 @@ def test_doctor_reindex_and_cleanup(dti: Dti) -> None:
     assert view(dti("reindex", "--json"))["experiments"] == 0
     assert view(dti("cleanup", "--older-than", "30d", "--dry-run", "--json"))["experiments"] == []
     assert dti("cleanup", "--older-than", "some time").returncode == 2
+
+
+def test_what_is_done_here_is_noted(dti: Dti, make_notebook: MakeNotebook, tmp_path: Path) -> None:
+    notebook = make_notebook(PARAMETERS, WORK)
+    first = dti("submit", notebook).stdout.strip()
+    second = dti("rerun", first).stdout.strip()
+    assert dti("submit", notebook, "-p", "n", "99").returncode == 2  # nothing came of it: it was never sent
+    cancelled = dti("cancel", first)
+    assert cancelled.returncode == 0
+    assert dti("worker", "--burst").returncode == 0
+    whole = tmp_path / "whole.zip"
+    assert dti("export", second, "--whole", "--to", whole).returncode == 0
+    assert dti("import", whole).returncode == 2
+    assert dti("delete", first).returncode == 0
+    assert dti("cleanup", "--older-than", "0s", "--dry-run").stdout.startswith(f"experiment {second}\n1 ")
+    assert dti("cleanup", "--older-than", "0s").stdout.startswith("1 experiments deleted")
+    assert dti("cleanup").returncode == 2
+    [path] = (tmp_path / "data" / "audit").iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["action"], line.get("experiment_id"), line["status"]) for line in lines] == [
+        ("submit experiment", first, 200),
+        ("rerun experiment", second, 200),
+        ("cancel experiment", first, 200),
+        ("import experiment", None, 409),
+        ("delete experiment", first, 200),
+        ("clean up", None, 200),
+    ]
+    assert {line["user"] for line in lines} == {getpass.getuser()}
+    assert {line["via"] for line in lines} == {"command line"}
+    assert "audit" not in cancelled.stderr
 
 
 def test_help_is_quick_to_load(environment: dict[str, str]) -> None:

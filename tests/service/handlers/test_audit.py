@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +61,25 @@ async def test_each_action_is_one_line(
     assert [record.getMessage() for record in lines()] == [f"ada: rerun experiment {again}"]
     await fetch("POST", "cleanup", json={"older_than": "30d", "dry_run": True})
     assert [record.getMessage() for record in lines()] == ["ada: clean up"]
+
+
+async def test_the_lines_are_kept_beside_the_data(
+    fetch: Fetch, make: Make, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    ended = make("succeeded").id
+    await fetch("DELETE", "experiments", ended)
+    [path] = (data_dir / "audit").iterdir()
+    [line] = [json.loads(text) for text in path.read_text().splitlines()]
+    told = {name: line[name] for name in ("user", "action", "experiment_id", "status", "via")}
+    assert told == {
+        "user": "ada",
+        "action": "delete experiment",
+        "experiment_id": ended,
+        "status": 204,
+        "via": "rest",
+    }
+    assert path.name.startswith(line["time"][:7])
 
 
 async def test_strangers_have_done_nothing(

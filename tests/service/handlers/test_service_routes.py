@@ -63,10 +63,17 @@ async def test_cleanup_can_be_tried_first(fetch: Fetch, make: Make) -> None:
     done = read(await fetch("POST", "cleanup", json={"older_than": "0s"}))
     assert (done["experiments"], done["dry_run"]) == ([old.id], False)
     assert done["bytes"] == tried["bytes"] > 0
+    assert done["datasets"] == tried["datasets"] == []
     assert (await fetch("GET", "experiments", old.id)).code == 404
     for experiment in (kept, queued):
         assert (await fetch("GET", "experiments", experiment.id)).code == 200
-    for body in ({}, {"older_than": "soon"}, {"older_than": 3}, {"older_than": "1d", "dry_run": "yes"}):
+    for body in (
+        {},
+        {"older_than": "soon"},
+        {"older_than": 3},
+        {"older_than": "1d", "dry_run": "yes"},
+        {"older_than": "1d", "datasets_older_than": "soon"},
+    ):
         response = await fetch("POST", "cleanup", json=body)
         assert response.code == 422
         assert read(response)["errors"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dti_service.datasets.catalogue import Catalogue
+from dti_service.datasets.request import DatasetRequest, Document
 from dti_service.errors import Conflict, InvalidRequest, NotFound
 from dti_service.experiment import Experiment, transition
+from dti_service.ids import new_id
+from dti_service.locks import try_lock
 from dti_service.service import Service, SubmitRequest
 from dti_service.settings import Settings
 
@@ -151,6 +158,96 @@ def test_cleanup_spares_what_is_kept_young_or_alive(service: Service, make_exper
     assert service.list()["total"] == 3
     with pytest.raises(InvalidRequest):
         service.cleanup("a while")
+
+
+@pytest.fixture
+def catalogue(settings: Settings) -> Catalogue:
+    return Catalogue(settings.data_dir)
+
+
+@pytest.fixture
+def make_dataset(catalogue: Catalogue) -> Callable[..., str]:
+    """The id of a dataset that was made and last used long ago."""
+
+    def make(*used_by: str, state: Any = "ready", used_at: float = 1e9) -> str:
+        past = "2001-09-09T01:46:40.000Z"
+        document = Document("auto", "https://example.org/a.zip", "a")
+        made = catalogue.create(DatasetRequest((document,)))
+        catalogue.update(made, state=state, created_at=past, finished_at=past)
+        for experiment in used_by:
+            catalogue.mark_used(made.id, experiment)
+            os.utime(catalogue.directory(made.id) / "uses" / experiment, (used_at, used_at))
+        return made.id
+
+    return make
+
+
+def test_cleanup_takes_datasets_that_nothing_uses(
+    service: Service, settings: Settings, make_experiment: Make, make_dataset: Callable[..., str]
+) -> None:
+    past = "2020-01-01T00:00:00.000Z"
+    old = make_experiment(state="failed", finished_at=past)
+    kept = make_experiment(state="succeeded", finished_at=past)
+    service.patch(kept.id, keep=True)
+    unused = make_dataset()
+    of_gone = make_dataset(new_id())
+    of_old = make_dataset(old.id)
+    of_kept = make_dataset(kept.id)
+    of_both = make_dataset(old.id, kept.id)
+    named = make_dataset()
+    make_experiment(state="succeeded", finished_at=past, dataset=named, keep=True)
+    lately_used = make_dataset(new_id(), used_at=time.time())
+    being_made, left = make_dataset(state="downloading"), make_dataset(state="downloading")
+    failed = make_dataset(state="failed")
+    assert service.cleanup("30d")["datasets"] == []  # unless somebody asks, or a setting does
+    old = make_experiment(state="failed", finished_at=past)
+    service.quotas.catalogue.mark_used(of_old, old.id)
+    os.utime(service.quotas.catalogue.directory(of_old) / "uses" / old.id, (1e9, 1e9))
+    asking = Service(settings.replace(dataset_retention_days=90))
+    going = {unused, of_gone, of_old, failed, left}
+    plan = asking.cleanup("30d", dry_run=True)
+    assert (plan["experiments"], set(plan["datasets"])) == ([old.id], going | {being_made})
+    alone = service.cleanup("9999d", datasets_older_than="90d", dry_run=True)
+    assert set(alone["datasets"]) == going - {of_old} | {being_made}
+    with try_lock(service.quotas.catalogue.lock_path(being_made)):
+        done = asking.cleanup("30d")
+    assert (done["experiments"], set(done["datasets"])) == ([old.id], going)
+    assert 0 < done["bytes"] < plan["bytes"]
+    remaining = {dataset.id for dataset in service.quotas.catalogue.all()}
+    assert remaining == {of_kept, of_both, named, lately_used, being_made}
+    with pytest.raises(InvalidRequest, match="age"):
+        service.cleanup("30d", datasets_older_than="long")
+
+
+def test_a_dataset_that_was_just_asked_for_is_spared(
+    service: Service, notebook: str, make_dataset: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = make_dataset()
+    request = SubmitRequest(notebook, dataset=wanted, trusted=True)
+    look = service.store.named
+
+    def look_and_submit(*arguments: Any) -> set[str]:
+        """The request is accepted just after the cleanup has looked for experiments that name the dataset."""
+        found = look(*arguments)
+        service.submit(request)
+        return found
+
+    monkeypatch.setattr(service.store, "named", look_and_submit)
+    assert service.cleanup("30d", datasets_older_than="30d")["datasets"] == []
+    monkeypatch.undo()
+    assert service.list()["items"][0]["dataset"] == wanted
+
+
+def test_a_dataset_that_vanishes_meanwhile_is_refused(
+    service: Service, notebook: str, make_dataset: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = make_dataset()
+    catalogue = service.quotas.catalogue
+    monkeypatch.setattr(service.quotas, "check_experiment", lambda owner: catalogue.delete(wanted))
+    with pytest.raises(InvalidRequest) as caught:
+        service.submit(SubmitRequest(notebook, dataset=wanted, trusted=True))
+    assert fields(caught.value) == {"dataset"}
+    assert service.list()["total"] == 0
 
 
 def test_a_broken_demo_is_named_and_stops_nothing(settings: Settings) -> None:
