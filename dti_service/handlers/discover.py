@@ -26,11 +26,13 @@ from dti_service.discover.status import StatusReader
 from dti_service.discover.tasks import Task, Tasks
 from dti_service.discover.upkeep import DEFAULT_DAYS, MOST_DAYS, Upkeep
 from dti_service.errors import BadRequest, Conflict, Forbidden, NotFound
+from dti_service.experiment import Experiment
 from dti_service.handlers.base import MEBIBYTE, json_text, parse_json
 from dti_service.handlers.context import Context
 from dti_service.handlers.files import FileHandler
 from dti_service.service import SubmitRequest
 
+ANSWER_S = 30.0  # no callback before that, unless the answer went out earlier
 FRONT = "discover"  # who asks, where the routes are open
 
 
@@ -132,8 +134,19 @@ class StartHandler(DiscoverHandler):
             notify_url=start.notify_url or [],
             owner=self.username,
         )
+
+        def announce(experiment: Experiment) -> None:
+            """Before anybody else notices the experiment, and would tell the front of it by our own ids."""
+            self.context.notifier.enlist(
+                experiment.id,
+                experiment.notify_url,
+                experiment_id=start.experiment_id,
+                result_url=self.result_url(experiment.id),
+                after_s=ANSWER_S,
+            )
+
         try:
-            experiment = await self.quick(self.service.submit, request)
+            experiment = await self.quick(self.service.submit, request, announce)
         except Exception:
             await self.quick(self.context.datasets.delete, dataset.id)
             raise
@@ -141,15 +154,6 @@ class StartHandler(DiscoverHandler):
         self.context.datasets.submit(dataset.id)
         self.context.watch.expect(experiment.id)
         self._started = self.audited = experiment.id
-        if start.notify_url:
-            await self.quick(
-                self.context.notifier.enlist,
-                experiment.id,
-                [start.notify_url],
-                experiment_id=start.experiment_id,
-                result_url=self.result_url(experiment.id),
-                after_s=30.0,
-            )
         self.answer({**start.echo, "tracking_id": experiment.id, "experiment_id": start.experiment_id})
 
     _started: str | None = None

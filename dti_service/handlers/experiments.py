@@ -45,6 +45,7 @@ SUBMIT_FIELDS = {"notebook": text(longest=1024), **RERUN_FIELDS}
 PATCH_FIELDS = {"name": text(longest=200), "tags": texts(longest=64, most=32), "keep": flag}
 
 MOST_ITEMS = 500
+ANSWER_S = 5.0  # no callback before that, unless the answer went out earlier
 LISTED_STATES = (*STATES, "cancelling")
 
 
@@ -60,12 +61,24 @@ class Submitting(Handler):
             )
         return key
 
+    def announce(self, experiment: Experiment) -> None:
+        """Note who is to be told of a new experiment: before anybody else notices it, and would."""
+        if experiment.notify_url:
+            self.context.notifier.enlist(experiment.id, experiment.notify_url, after_s=ANSWER_S)
+            self._announced = experiment.id
+
+    _announced: str | None = None
+
+    def on_finish(self) -> None:
+        """Whoever is to be told is told a moment after the answer."""
+        super().on_finish()
+        if self._announced is not None:
+            self.context.quick.submit(self.context.notifier.answered, self._announced)
+
     async def created(self, experiment: Experiment) -> None:
-        """Answer with a new experiment and where it is; whoever is to be told of it is told a moment later."""
+        """Answer with a new experiment and where it is."""
         if not experiment.ended:  # it may be an earlier one, asked for again under the same key
             self.context.watch.expect(experiment.id)
-        if experiment.notify_url and not experiment.ended:
-            await self.quick(self.context.notifier.enlist, experiment.id, experiment.notify_url)
         self.set_header("Location", url_path_join(self.base_url, "dti/api/experiments", experiment.id))
         self.answer(self.linked(await self.quick(self.service.get, experiment.id)), 201)
 
@@ -94,7 +107,7 @@ class ExperimentsHandler(Submitting):
         self.query()
         values = read_object(self.json_body(), SUBMIT_FIELDS, required=("notebook",))
         request = SubmitRequest(**values, owner=self.username, idempotency_key=self.idempotency_key())
-        await self.created(await self.quick(self.service.submit, request))
+        await self.created(await self.quick(self.service.submit, request, self.announce))
 
 
 class ExperimentHandler(Handler):
@@ -144,7 +157,8 @@ class RerunHandler(Submitting):
     async def post(self, id: str) -> None:
         self.query()
         changes = read_object(self.json_body(empty={}), RERUN_FIELDS)
-        await self.created(await self.quick(self.service.rerun, id, changes, owner=self.username))
+        given = {"owner": self.username, "announce": self.announce}
+        await self.created(await self.quick(self.service.rerun, id, changes, **given))
 
 
 class AssignHandler(Submitting):
@@ -164,7 +178,7 @@ class AssignHandler(Submitting):
         request = SubmitRequest(
             notebook="", **values, owner=self.username, idempotency_key=self.idempotency_key()
         )
-        await self.created(await self.quick(self.service.assign, id, request))
+        await self.created(await self.quick(self.service.assign, id, request, self.announce))
 
 
 HANDLERS: list[tuple[str, type[Handler]]] = [
