@@ -59,24 +59,29 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation asks for; itself, not a copy, when there is nothing to turn."""
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF: the pixels are still good
+        image.load()
+    return image
+
+
 def read_image(path: Path, size: tuple[int, int] | None, config: DataConfig) -> Decoded:
     """Decode `path` to `size` (height, width); None keeps its own size."""
     with open_image(path, config.max_pixels) as image:
         original = upright_size(image)
         if config.jpeg_draft and size is not None:
-            side = 2 * max(size)  # draft() halves only while both sides stay at least this large
-            image.draft(None, (side, side))
+            image.draft(None, size[::-1])  # halves only while both sides stay at least this large
         return replace(convert_image(image, size, config), original_size=original)
 
 
 def convert_image(image: Image.Image, size: tuple[int, int] | None, config: DataConfig) -> Decoded:
     """Any Pillow image to `size` (height, width) under the policies of `config`."""
     original = upright_size(image)
-    try:
-        image = ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF
-        image.load()
-    image = to_plain_mode(image)
+    image = to_plain_mode(upright(image))
     fill = config.background
     if image.mode in ("LA", "RGBA") and config.alpha != "weight":
         base = image.mode[:-1]
@@ -95,6 +100,8 @@ def to_plain_mode(image: Image.Image) -> Image.Image:
     if mode in _DEEP_MODES:
         return Image.fromarray(deep_to_8bit(np.asarray(image)))
     transparent = "transparency" in image.info or mode in ("PA", "RGBa", "La")
+    if mode in ("L", "RGB") and not transparent:
+        return image
     if mode in ("1", "L"):
         return image.convert("LA" if transparent else "L")
     if mode in ("LA", "La"):
@@ -166,6 +173,11 @@ def fit(
     return canvas
 
 
+def _is_grey(values: np.ndarray) -> bool:
+    """Whether the channels of (H, W, 3) are equal; most colour images show in a few rows that they are not."""
+    return all(bool((rows[..., :1] == rows[..., 1:]).all()) for rows in (values[::16], values))
+
+
 def split(image: Image.Image, original_size: tuple[int, int], background: int) -> Decoded:
     """Pixels and alpha of an image in a plain mode.
 
@@ -181,6 +193,6 @@ def split(image: Image.Image, original_size: tuple[int, int], background: int) -
             alpha = np.ascontiguousarray(plane)
             values = values.copy()
             values[plane == 0] = background
-    if values.ndim == 3 and bool((values[..., :1] == values[..., 1:]).all()):
+    if values.ndim == 3 and _is_grey(values):
         values = values[..., 0]
     return Decoded(np.ascontiguousarray(values), alpha, original_size)
