@@ -19,7 +19,7 @@ from torch import Tensor
 
 def radial_kernel(a: Tensor, b: Tensor) -> Tensor:
     """(M, 2), (N, 2) -> (M, N) phi(r) = ½ r² log r² of the distances, 0 at r = 0."""
-    squared = (a[:, None] - b[None]).square().sum(-1)
+    squared = (a[:, None, 0] - b[None, :, 0]).square() + (a[:, None, 1] - b[None, :, 1]).square()
     return 0.5 * torch.xlogy(squared, squared)
 
 

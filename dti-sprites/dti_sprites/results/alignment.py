@@ -178,7 +178,7 @@ def _invert_spline(moved: Tensor, points: Tensor) -> Tensor:
             break
         # The gradient of ½ r² log r² is (log r² + 1) times the vector.
         away = u[:, :, None] - control
-        slope = away.square().sum(-1).clamp_min(1e-12).log() + 1.0
+        slope = (away[..., 0].square() + away[..., 1].square()).clamp_min(1e-12).log() + 1.0
         gx, gy = ((slope * away[..., j]) @ radial + linear[:, None, j] for j in range(2))  # (B, P, 2) each
         a, b, c, d = 1.0 + gx[..., 0], gy[..., 0], gx[..., 1], 1.0 + gy[..., 1]
         determinant = a * d - b * c
