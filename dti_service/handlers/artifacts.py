@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -16,7 +14,7 @@ from dti_service.errors import InvalidRequest, NotFound
 from dti_service.experiment import TERMINAL
 from dti_service.handlers.base import Handler
 from dti_service.handlers.fields import query_integer
-from dti_service.handlers.files import FileHandler, OpenFile, below, content_type, open_file
+from dti_service.handlers.files import Content, FileHandler, OpenFile, below, content_type, open_file
 from dti_service.ids import is_id
 from dti_service.members import members
 from dti_service.originals import original
@@ -136,25 +134,6 @@ class NotebookPageHandler(ExperimentFile):
         await self.send(
             Content(page.html.encode(), page.modified, page.etag), "text/html; charset=utf-8", f"{id}.html"
         )
-
-
-@dataclass(frozen=True)
-class Content:
-    """Bytes in memory, sent as a file is: with a version and in part where asked for."""
-
-    data: bytes
-    modified: datetime
-    etag: str
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def chunks(self, start: int, end: int | None) -> Any:
-        yield self.data[start:end]
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class ReportHandler(ExperimentFile):

@@ -17,7 +17,7 @@ from tornado import web
 
 from dti_service import __version__
 from dti_service.handlers.context import Context
-from dti_service.handlers.files import FileHandler, below
+from dti_service.handlers.files import Content, FileHandler, below, content_type, open_file
 
 RESOURCE = "experiments"
 
@@ -61,6 +61,16 @@ def _static_version(folder: Path, moment: int) -> str:
             name = path.relative_to(folder).as_posix()
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return f"v-{digest.hexdigest()[:16]}"
+
+
+@functools.lru_cache(256)
+def _kept(folder: Path, version: str, name: str) -> Content:
+    """A file of the page in its state `version`, held in memory: they are small, and a visit asks for some forty."""
+    opened = open_file(below(folder, name))
+    try:
+        return Content(opened.stream.read(), opened.modified, opened.etag)
+    finally:
+        opened.close()
 
 
 class PageHandler(JupyterHandler):
@@ -125,6 +135,9 @@ class StaticHandler(FileHandler):
             name = rest
             if version == static_version():
                 self.caching = "private, max-age=31536000, immutable"
+                content = _kept(WEB / "static", version, name)
+                await self.send(content, content_type(Path(name)), Path(name).name, policy=POLICY)
+                return
         await self.send_file(await self.quick(below, WEB / "static", name), policy=POLICY)
 
 

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import dti_service
 
 Modules = Callable[[str], Any]
 
@@ -43,6 +48,45 @@ def test_a_table_is_read(modules: Modules) -> None:
     assert [found["own"], found["other"]] == pytest.approx([0.3, 0.31])
     assert [near["cluster"] for near in found["near"]] == [1, 2]
     assert found["doubt"] == pytest.approx([0.8, 0.2])
+
+
+def test_distances_are_read_after_the_members(modules: Modules) -> None:
+    found = modules(
+        RESULT
+        + r"""const columns = text.split('\n')[0].split(',');
+        const table = text.split('\n').map((line) => line.split(',').slice(0, line.includes('"') ? 5 : 4).join(',')).join('\n');
+        const later = Result.of({ columns, table, images: 'jpg' });
+        const early = [later.k, later.whole, later.hasAll, later.to(2, 1), Number.isNaN(later.to(2, 2)), later.nearest(2, 3).length, later.images];
+        const shuffled = text.trimEnd().split('\n');
+        shuffled.splice(1, 0, shuffled.pop(), '77,gone.png,0,0.1,0.1,0.1,0.1'); // in another order, and one that is not known
+        let steps = 0;
+        for (const row of later.reading(shuffled.join('\n') + '\n')) steps += 1;
+        const same = [0, 1, 2, 3, 4, 5].every((row) => [...later.distances(row)].every((value, k) => value === result.distances(row)[k]));
+        return { early, steps, whole: [later.whole, later.hasAll], same, doubt: later.doubt(1), name: later.names[3] };"""
+    )
+    assert found["early"][:3] == [3, False, False]
+    assert found["early"][3] == pytest.approx(0.3)
+    assert found["early"][4:] == [True, 1, "jpg"]
+    assert (found["steps"], found["whole"], found["same"]) == (6, [True, True], True)
+    assert found["doubt"] == pytest.approx(0.8)
+    assert found["name"] == 'b/3, "x".png'
+
+
+def test_what_a_result_needs_is_asked_for_with_the_page() -> None:
+    """A module that is missing from the list would be found only when the one that imports it has arrived."""
+    web = Path(dti_service.__file__).parent / "web"
+    needed, waiting = set(), ["app.js", "views/experiment.js"]
+    while waiting:
+        name = waiting.pop()
+        if name in needed:
+            continue
+        needed.add(name)
+        text = (web / "static" / name).read_text(encoding="utf-8")
+        for other in re.findall(r"^(?:import|export)\b[^;]*? from '([^']+)';", text, re.MULTILINE):
+            waiting.append(posixpath.normpath(posixpath.join(posixpath.dirname(name), other)))
+    page = (web / "index.html").read_text(encoding="utf-8")
+    listed = re.findall(r'rel="modulepreload" href="\{\{ static \}\}/([^"]+)"', page)
+    assert sorted([*listed, "app.js"]) == sorted(needed)
 
 
 def test_a_table_of_many_kinds_of_lines(modules: Modules) -> None:

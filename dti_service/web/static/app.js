@@ -12,9 +12,7 @@ import { createUi } from './lib/ui.js';
 
 const root = document.body;
 const prefs = remembered('dti.preferences', { language: null, theme: 'auto' });
-const api = new Api({ base: new URL('.', document.baseURI) });
-const linked = /^#\/e\/([0-9a-f-]{36})(?=[/?]|$)/.exec(location.hash)?.[1];
-if (linked) api.ahead(linked, 'results/cluster_by_path.csv');
+const api = new Api({ base: new URL('.', document.baseURI), early: window.dtiAhead });
 const darkQuery = matchMedia('(prefers-color-scheme: dark)');
 
 function applyTheme() {

@@ -17,24 +17,15 @@ function cookie(name) {
 
 const escapePath = (path) => path.split('/').map(encodeURIComponent).join('/');
 
-/** `base`: address of the page ("/base/dti/"), below which `api/` lies. `token`: only where no cookie is sent. */
+/**
+ * `base`: address of the page ("/base/dti/"), below which `api/` lies. `token`: only where no cookie is sent. `early`:
+ * path -> Promise of an answer that was asked for before anybody wanted it, or of null; the first `fetch` takes it.
+ */
 export class Api {
-  constructor({ base, token = null }) {
+  constructor({ base, token = null, early = new Map() }) {
     this.base = new URL(base, globalThis.location?.href).href;
     this.token = token;
-    this.early = new Map(); // path -> Promise of an answer that was asked for ahead, or of null
-  }
-
-  /**
-   * Ask for an experiment's record, and for its table when it has one, before anybody wants them: they are on their
-   * way while words and views are still being loaded. The first `fetch` of each takes the answer.
-   */
-  ahead(id, table) {
-    const record = this.fetch('GET', `experiments/${id}`);
-    const state = record.then((answer) => answer.clone().json());
-    const file = state.then((found) => (found.state === 'succeeded' ? this.fetch('GET', `experiments/${id}/artifacts/${table}`) : null));
-    this.early.set(`experiments/${id}`, record.catch(() => null));
-    this.early.set(`experiments/${id}/artifacts/${table}`, file.catch(() => null));
+    this.early = early;
   }
 
   url(path, query = {}) {
@@ -58,7 +49,7 @@ export class Api {
       const answer = this.early.get(path);
       this.early.delete(path);
       const found = await answer;
-      if (found) return found;
+      if (found?.ok) return found;
     }
     const options = { method, headers: this.headers(headers), signal, credentials: 'same-origin' };
     if (json !== undefined) {
@@ -200,6 +191,15 @@ export class ExperimentSource {
   /** What an image of a run with sprites is made of: {background, layers: [{sprite, share}]}. */
   layers(image) { return this.api.get(`experiments/${this.id}/layers/${image}`); }
   layer(image, part) { return this.link(`layers/${image}/${part}.png`); }
+
+  /**
+   * Which image lies in which cluster: {images, masked_prototypes, columns, table}, without the distances to other
+   * clusters (for those: `table()`). null when the run has no result yet.
+   */
+  members() { return this.api.get(`experiments/${this.id}/members`); }
+
+  /** The whole table of the result as CSV text, several times as large. */
+  table() { return this.text('results/cluster_by_path.csv'); }
 
   async text(path) {
     const response = await this.api.fetch('GET', `experiments/${this.id}/artifacts/${escapePath(path)}`);

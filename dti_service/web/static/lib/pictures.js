@@ -2,14 +2,12 @@
 
 import { h } from './dom.js';
 
-const SUFFIXES = ['png', 'jpg'];
-
 export class Pictures {
   /** `source`: ExperimentSource (or anything with file(path) and thumbnail(path, size)); `result`: Result. */
   constructor(source, result) {
     this.source = source;
     this.result = result;
-    this.suffix = 'png';
+    this.suffix = result.images;
     this.prototypeFolder = 'prototypes';
     this.originals = null; // (row) -> Promise of an address, or null: set where the dataset is at hand
   }
@@ -42,26 +40,14 @@ export class Pictures {
   prototypeThumbnail(k, side) { return this.source.thumbnail(this.prototypePath(k), Pictures.bucket(side)); }
   prototype(k) { return this.source.file(this.prototypePath(k)); }
 
-  /**
-   * Show an address in an <img>. A run writes PNG or JPEG; when the first guess is not there the other is tried,
-   * and remembered for the rest.
-   */
+  /** Show an address in an <img>; a picture that is not there leaves an empty frame. */
   load(image, address) {
     image.classList.remove('missing');
     image.onerror = () => {
-      const [, before, suffix] = /^(.*_(?:raw|tsf)\.)(png|jpg)(?=$|\?)/.exec(address) ?? [];
-      if (suffix && image.dataset.tried !== '1') {
-        const other = SUFFIXES.find((one) => one !== suffix);
-        image.dataset.tried = '1';
-        this.suffix = other;
-        image.src = before + other + address.slice(before.length + suffix.length);
-      } else {
-        image.onerror = null;
-        image.classList.add('missing');
-        image.removeAttribute('src');
-      }
+      image.onerror = null;
+      image.classList.add('missing');
+      image.removeAttribute('src');
     };
-    delete image.dataset.tried;
     image.src = address;
   }
 

@@ -49,17 +49,20 @@ export class Arrangement {
     return list;
   }
 
+  /** Number of rows of a cluster that are shown. Without a filter nothing needs to be sorted for it. */
+  count(id) { return this.test ? this.list(id).length : this.curation.members(id).length; }
+
   /** Clusters to show: while a filter is on, those with a matching image. */
   shown() {
-    return this.test ? this.ids.filter((id) => this.list(id).length) : this.ids;
+    return this.test ? this.ids.filter((id) => this.count(id)) : this.ids;
   }
 
   /** [{id, count, open}] for the layout. */
   sections() {
-    return this.shown().map((id) => ({ id, count: this.list(id).length, open: this.open.has(id) }));
+    return this.shown().map((id) => ({ id, count: this.count(id), open: this.open.has(id) }));
   }
 
-  total() { return this.shown().reduce((sum, id) => sum + this.list(id).length, 0); }
+  total() { return this.shown().reduce((sum, id) => sum + this.count(id), 0); }
 
   /** Remember the order of what an operation is about to touch, so that undo puts everything back in place. */
   before(operation) {

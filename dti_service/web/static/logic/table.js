@@ -31,9 +31,10 @@ export function fields(line, limit = Infinity) {
 }
 
 /** The records of a CSV text; a quoted field may hold line ends. */
-export function records(text) {
+export const records = (text) => [...eachRecord(text)];
+
+function* eachRecord(text) {
   const body = text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
-  const out = [];
   const quoted = body.includes('"');
   let at = 0;
   while (at < body.length) {
@@ -46,10 +47,9 @@ export function records(text) {
       }
     }
     const stop = body.charCodeAt(end - 1) === 13 ? end - 1 : end;
-    if (stop > at) out.push(body.slice(at, stop));
+    if (stop > at) yield body.slice(at, stop);
     at = end + 1;
   }
-  return out;
 }
 
 function oddQuotes(text, from, to) {
@@ -58,6 +58,7 @@ function oddQuotes(text, from, to) {
   return count % 2 === 1;
 }
 
+const DISTANCE = /^dist_cluster_(\d+)$/;
 const FIRST = ['image_id', 'path', 'cluster_id', 'distance'];
 
 /**
@@ -66,8 +67,17 @@ const FIRST = ['image_id', 'path', 'cluster_id', 'distance'];
  * `to(r, c)` is the distance to any cluster c, NaN where the run did not keep it.
  */
 export class Result {
-  /** `k`: number of prototypes where it is known from elsewhere (empty clusters do not show in the table). */
-  constructor(text, { k = 0 } = {}) {
+  /** Of what `ExperimentSource.members()` gave. */
+  static of(members, options = {}) {
+    return new Result(members.table, { ...options, columns: members.columns, images: members.images ?? 'png' });
+  }
+
+  /**
+   * `k`: number of prototypes where it is known from elsewhere (empty clusters do not show in the table). `columns`:
+   * all columns of the run's table when `text` lacks those with distances, for `reading` to bring them. `images`: what
+   * the files of images are named with, "png" or "jpg".
+   */
+  constructor(text, { k = 0, columns = null, images = 'png' } = {}) {
     const lines = records(text);
     const header = lines.length ? fields(lines[0]).out : [];
     for (const name of ['image_id', 'path', 'cluster_id']) {
@@ -79,7 +89,8 @@ export class Result {
     this.names = new Array(n);
     this.labels = new Int32Array(n);
     this.distance = new Float32Array(n).fill(NaN);
-    this.header = header;
+    this.header = columns ?? header;
+    this.images = images;
     this._at = Object.fromEntries(FIRST.map((name) => [name, header.indexOf(name)]));
     this._lead = Math.max(...Object.values(this._at)) + 1;
     this._rest = new Array(n);
@@ -98,12 +109,13 @@ export class Result {
     this._columns = [];
     this._others = [];
     header.forEach((name, at) => {
-      const match = /^dist_cluster_(\d+)$/.exec(name);
+      const match = DISTANCE.exec(name);
       if (match) this._columns.push([at - this._lead, Number(match[1])]);
       else if (!FIRST.includes(name)) this._others.push([at, name]);
     });
     this.hasAll = this._columns.length > 0;
-    const widest = this._columns.reduce((max, [, cluster]) => Math.max(max, cluster), -1);
+    const widest = this.header.reduce((max, name) => Math.max(max, Number(DISTANCE.exec(name)?.[1] ?? -1)), -1);
+    this.whole = this.hasAll || widest < 0; // are there no distances besides those at hand?
     this.k = Math.max(k, most + 1, widest + 1);
     this._matrix = null;
     this._read = null;
@@ -112,14 +124,17 @@ export class Result {
   /** Row of an image id, or undefined. */
   row(id) { return this.rows.get(Number(id)); }
 
-  /** All distances of a row: k numbers, read from the text the first time. */
-  distances(row) {
+  _view(row) {
     if (!this._matrix) {
       this._matrix = new Float32Array(this.n * this.k).fill(NaN);
       this._read = new Uint8Array(this.n);
     }
-    const start = row * this.k;
-    const view = this._matrix.subarray(start, start + this.k);
+    return this._matrix.subarray(row * this.k, (row + 1) * this.k);
+  }
+
+  /** All distances of a row: k numbers, read from the text the first time. */
+  distances(row) {
+    const view = this._view(row);
     if (!this._read[row]) {
       this._read[row] = 1;
       if (this.hasAll && this._rest[row] !== null) {
@@ -129,6 +144,27 @@ export class Result {
       if (!Number.isNaN(this.distance[row])) view[this.labels[row]] = this.distance[row];
     }
     return view;
+  }
+
+  /** Takes the distances out of the run's whole table, one row at a step; `whole` at the end. */
+  * reading(text) {
+    const lines = eachRecord(text);
+    const header = fields(lines.next().value ?? '').out;
+    const id = header.indexOf('image_id');
+    const columns = header.flatMap((name, at) => (DISTANCE.test(name) ? [[at, Number(DISTANCE.exec(name)[1])]] : []));
+    const last = columns.reduce((most, [at]) => Math.max(most, at), id) + 1;
+    for (const line of lines) {
+      const { out } = fields(line, last);
+      const row = this.row(out[id]);
+      if (row === undefined) continue;
+      const view = this._view(row);
+      this._read[row] = 1;
+      for (const [at, cluster] of columns) view[cluster] = parseNumber(out[at]);
+      if (!Number.isNaN(this.distance[row])) view[this.labels[row]] = this.distance[row];
+      yield row;
+    }
+    this.hasAll = columns.length > 0;
+    this.whole = true;
   }
 
   to(row, cluster) {

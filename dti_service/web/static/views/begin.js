@@ -9,7 +9,6 @@ import { Result } from '../logic/table.js';
 /** The parameters that this part sets. */
 export const BEGIN_FIELDS = ['start_from', 'start_prototypes', 'start_images'];
 const CHOICES = { start_prototypes: ['free', 'fixed'], start_images: ['free', 'pinned'] };
-const TABLE = 'results/cluster_by_path.csv';
 
 export class BeginPart {
   /** Of the form: api, t, ui; `values`: texts of the fields by name, written to; `onLeave()`: begin afresh instead. */
@@ -36,9 +35,9 @@ export class BeginPart {
   async load() {
     const { t, api, id, reading } = this;
     const source = new ExperimentSource(api, id);
-    const [record, text, document] = await Promise.all([source.record(), source.maybeText(TABLE), reading ? source.curation(reading).then((one) => one.document) : null]);
-    if (text === null) throw new Error(t('versus.noresult', { name: record.name }));
-    const result = new Result(text, { k: record.metrics?.n_prototypes ?? 0 });
+    const [record, members, document] = await Promise.all([source.record(), source.members(), reading ? source.curation(reading).then((one) => one.document) : null]);
+    if (members === null) throw new Error(t('versus.noresult', { name: record.name }));
+    const result = Result.of(members, { k: record.metrics?.n_prototypes ?? 0 });
     const curation = new Curation(result, document, { nameOf: (k) => t('cluster.n', { k: String(k) }) });
     const pictures = new Pictures(source, result);
     const clusters = curation.order.filter((one) => one !== UNSORTED && curation.members(one).length);

@@ -10,7 +10,6 @@ import { compareGroupings, flowLayout, ribbonPath } from '../logic/matching.js';
 import { Result } from '../logic/table.js';
 import { clusterCount, elapsed, isActive, isOver, progressBar } from './facts.js';
 
-const TABLE = 'results/cluster_by_path.csv';
 const KNOWN = 100; // finished runs offered to choose from
 const SHOWN = 60; // images shown of one move
 const STRIP = 24; // prototypes shown of each run of a group
@@ -197,10 +196,10 @@ class Comparison {
   async read({ id, reading }) {
     const { t } = this;
     const source = new ExperimentSource(this.api, id);
-    const [text, document] = await Promise.all([source.maybeText(TABLE), reading ? source.curation(reading).then((one) => one.document) : null]);
-    if (text === null) throw new Error(t('versus.noresult', { name: this.records.get(id)?.name ?? id }));
+    const [members, document] = await Promise.all([source.members(), reading ? source.curation(reading).then((one) => one.document) : null]);
+    if (members === null) throw new Error(t('versus.noresult', { name: this.records.get(id)?.name ?? id }));
     const record = this.records.get(id) ?? (await source.record());
-    const result = new Result(text, { k: record.metrics?.n_prototypes ?? 0 });
+    const result = Result.of(members, { k: record.metrics?.n_prototypes ?? 0 });
     const nameOf = (k) => (k === UNSORTED ? t('unsorted') : t('cluster.n', { k: String(k) }));
     const curation = new Curation(result, document, { nameOf });
     const at = new Map(curation.order.map((one, index) => [one, index]));

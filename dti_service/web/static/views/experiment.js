@@ -1,12 +1,11 @@
 // One experiment: its run while it lasts, its result from the moment there is one, in the same place.
 
 import { ExperimentSource } from '../lib/api.js';
+import { Distances } from '../lib/distances.js';
 import { disposer, fill, h } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { Result } from '../logic/table.js';
 import { ResultView } from './result.js';
-
-const TABLE = 'results/cluster_by_path.csv';
 
 export function mount(element, context, { id, route }) {
   const { api, ui, t, title, router } = context;
@@ -28,7 +27,7 @@ export function mount(element, context, { id, route }) {
     try {
       const record = await source.record();
       if (gone) return;
-      await show(record, record.state === 'succeeded' ? await source.maybeText(TABLE) : null);
+      await show(record, record.state === 'succeeded' ? await source.members() : null);
     } catch (error) {
       if (!gone) failed(error);
     }
@@ -41,8 +40,8 @@ export function mount(element, context, { id, route }) {
       h('div.actions', null, ui.button(t('retry'), { onclick: load }), h('a.button', { href: '#/' }, t('nav.experiments')))));
   }
 
-  async function show(record, text) {
-    if (text) await showResult(record, text);
+  async function show(record, members) {
+    if (members) await showResult(record, members);
     else await showRun(record);
   }
 
@@ -57,35 +56,38 @@ export function mount(element, context, { id, route }) {
 
   /** The run has ended well: the result takes its place. */
   async function become(record) {
-    const text = await source.maybeText(TABLE).catch(() => null);
-    if (gone || !text) return false;
+    const members = await source.members().catch(() => null);
+    if (gone || !members) return false;
     ui.announce(t('run.done', { name: record.name }), { now: true });
-    await showResult(record, text);
+    await showResult(record, members);
     return true;
   }
 
   async function partial(record) {
-    const text = await source.maybeText(TABLE).catch(() => null);
-    if (!text) return false;
-    await showResult(record, text);
+    const members = await source.members().catch(() => null);
+    if (!members) return false;
+    await showResult(record, members);
     return true;
   }
 
-  async function showResult(record, text) {
+  async function showResult(record, members) {
     let result;
     try {
-      result = new Result(text, { k: record.metrics?.n_prototypes ?? 0 });
+      result = Result.of(members, { k: record.metrics?.n_prototypes ?? 0 });
     } catch (error) {
       failed(error);
       return;
     }
-    const [variant, masked] = await Promise.all([wanted, isMasked(source, record)]);
+    const variant = await wanted;
+    // Prototypes with masks say more than the bare ones.
+    const masked = members.masked_prototypes && record.notebook !== 'dti_clustering';
     if (gone) return;
     inner?.dispose();
     fill(element);
     title(record.name || t('unnamed'));
     if (place.path[2] === 'sheet') {
       const { mountSheet } = await import('./sheet.js');
+      if (variant) await new Distances(result, source).all(); // of the images that were moved
       inner = mountSheet(element, { ui, source, result, record, variant: variant ? place.query.v : null, document: variant?.document ?? null });
       return;
     }
@@ -139,16 +141,6 @@ function nameOf({ display_name: shown = '', name = '' }) {
 
 function placeOf({ path }) {
   return { cluster: path[2] === 'c' ? path[3] : null, image: path[2] === 'i' ? path[3] : null };
-}
-
-/** Does the run have prototypes with masks? They say more than the bare ones. */
-async function isMasked(source, record) {
-  if (record.notebook === 'dti_clustering') return false;
-  try {
-    return (await source.files('masked_prototypes/', 1)).length > 0;
-  } catch {
-    return false;
-  }
 }
 
 const DATASET_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;

@@ -4,7 +4,6 @@ import { disposer, fill, h } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { clusterLabel, nearestCards } from './near.js';
 import { provenance } from './provenance.js';
-import { openSimilar } from './similar.js';
 
 const LAYOUTS = ['beside', 'single', 'overlay', 'difference', 'layers'];
 const MOST_ZOOM = 40;
@@ -88,7 +87,10 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       } };
     },
   });
+  let open = true;
+  if (!view.result.whole) view.known().then(() => open && facts()); // the nearest clusters
   closed.then(() => {
+    open = false;
     ends.dispose();
     onClose?.(row, { quiet });
   });
@@ -359,9 +361,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     if (near && near.id !== session.curation.place[row]) move(near.id);
   }
 
-  async function similar() {
-    await openSimilar(view, row);
-  }
+  const similar = () => view.similar(row);
 
   return {
     show,

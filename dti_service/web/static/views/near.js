@@ -14,11 +14,11 @@ export function clusterLabel(view, id, distance) {
 
 /** The three nearest clusters; a click (or the key 1 to 3) moves the image there. */
 export function nearestCards(view, row, { onmove }) {
-  const { ui, session, pictures } = view;
+  const { ui, session, pictures, result } = view;
   const { t, i18n } = ui;
   const { curation } = session;
   const near = curation.nearest(row, 3);
-  if (near.length < 2) return h('p.muted', null, t('near.unknown'));
+  if (near.length < 2) return h('p.muted', null, t(result.whole ? 'near.unknown' : 'loading'));
   const own = curation.place[row];
   return h('ol.near', null, near.map(({ id, distance }, at) => {
     const cluster = curation.cluster(id);

@@ -38,7 +38,7 @@ export class Rail {
     for (const id of view.arrangement.ids) {
       let item = this.items.get(id);
       if (!item) {
-        const image = h('img', { alt: '', loading: 'lazy', decoding: 'async', draggable: 'false' });
+        const image = h('img', { alt: '', loading: 'lazy', fetchpriority: 'low', decoding: 'async', draggable: 'false' });
         const count = h('span.rail-count.num');
         const button = h('button.rail-item', { type: 'button', dataset: { drop: id }, onclick: () => view.jump(id) }, image, count);
         item = { element: h('li', null, button), button, image, count };
@@ -51,7 +51,7 @@ export class Rail {
         view.pictures.showPrototype(item.image, cluster, 48);
       }
       const name = curation.name(id);
-      const count = view.arrangement.list(id).length;
+      const count = view.arrangement.count(id);
       item.count.textContent = i18n.number(count);
       item.button.title = name;
       item.button.setAttribute('aria-label', t('rail.item', { name, n: count, state: t(`cluster.state.${cluster.state}`) }));

@@ -1,5 +1,6 @@
 // A finished run: its clusters to look at and to curate.
 
+import { Distances } from '../lib/distances.js';
 import { debounce, disposer, fill, h } from '../lib/dom.js';
 import { installGestures } from '../lib/gestures.js';
 import { icon } from '../lib/icons.js';
@@ -68,18 +69,49 @@ export class ResultView {
     this.build();
     this.wire();
     this.session.list().catch((error) => this.ui.failure(error));
-    // Distances to all prototypes are read when the first pictures are up, so that doubt is quick when asked for.
+    this.distances = new Distances(this.result, this.source);
+    this.distances.ready.then(() => this.gone || this.measured());
+    this.afterFirstPictures();
+  }
+
+  /** What the first pictures need not wait for comes when they are up. */
+  async afterFirstPictures() {
+    const images = [...this.mainElement.querySelectorAll('img[src]')];
+    await Promise.all(images.map((image) => image.complete || new Promise((resolve) => {
+      for (const type of ['load', 'error']) image.addEventListener(type, resolve, { once: true });
+    })));
     const idle = globalThis.requestIdleCallback ?? ((fn) => setTimeout(fn, 200));
-    idle(() => Object.values(later).forEach((load) => load().catch(() => {})));
-    let row = 0;
-    const read = (deadline) => {
-      do {
-        const end = Math.min(this.result.n, row + 40);
-        for (; row < end; row += 1) this.result.distances(row);
-      } while (row < this.result.n && deadline?.timeRemaining?.() > 4); // never at the cost of a frame
-      if (row < this.result.n && !this.gone) idle(read);
-    };
-    setTimeout(() => idle(read), 600);
+    idle(async () => {
+      if (this.gone) return;
+      for (const load of Object.values(later)) load().catch(() => {});
+      await this.distances.quietly().catch(() => {}); // asked for again when somebody needs them
+    });
+  }
+
+  /** The distances to all prototypes are there: images that were moved get theirs. */
+  measured() {
+    if (!this.curation.dirty) return;
+    for (const view of [this.view, this.besideView]) {
+      if (!view) continue;
+      for (const section of view.sections.values()) section.medianOf = null;
+      view.refresh();
+    }
+  }
+
+  /** Wait for the distances to all prototypes; false when they could not be had, which is said. */
+  async known() {
+    if (this.result.whole) return true;
+    this.ui.announce(this.ui.t('loading'));
+    this.element.classList.add('waiting');
+    try {
+      await this.distances.all();
+      return true;
+    } catch (error) {
+      this.ui.failure(error);
+      return false;
+    } finally {
+      this.element.classList.remove('waiting');
+    }
   }
 
   get curation() { return this.session.curation; }
@@ -264,12 +296,13 @@ export class ResultView {
       { keys: ['-'], label: t('keys.smaller'), run: () => this.resize(-12) },
       { keys: ['mod+z'], label: t('keys.undo'), run: () => this.undo() },
       { keys: ['mod+y', 'mod+shift+z'], label: t('keys.redo'), run: () => this.redo() },
-      { keys: ['f'], label: t('keys.similar'), when: () => focused() !== null && either(), run: async () => (await later.similar()).openSimilar(this, focused()) },
+      { keys: ['f'], label: t('keys.similar'), when: () => focused() !== null && either(), run: () => this.similar(focused()) },
     ], () => this.element));
   }
 
   dispose() {
     this.gone = true;
+    this.distances.stop();
     this.session.settle();
     this.imageViewer?.close();
     this.view.dispose();
@@ -367,7 +400,8 @@ export class ResultView {
 
   // -- what is shown ---------------------------------------------------------------------------------------------------
 
-  setOrder(order) {
+  async setOrder(order) {
+    if (order === 'doubt' && !this.result.whole && !(await this.known())) order = this.arrangement.order;
     for (const input of this.orderGroup.querySelectorAll('input')) input.checked = input.value === order;
     this.arrangement.order = order;
     this.rearrange();
@@ -380,7 +414,8 @@ export class ResultView {
     this.redraw();
   }
 
-  setFilter(change) {
+  async setFilter(change) {
+    if (change.only === 'doubtful' && !this.result.whole && !(await this.known())) return;
     const filter = { ...this.arrangement.filter, ...change };
     this.arrangement.set({ filter });
     if (this.search.value !== (filter.text ?? '')) this.search.value = filter.text ?? '';
@@ -658,6 +693,7 @@ export class ResultView {
   async _moveDialog() {
     const rows = this.handRows();
     if (!rows.length) return;
+    await this.known();
     const ids = new Set(rows.map((row) => this.curation.place[row]));
     const { chooseCluster } = await later.choose();
     const target = await chooseCluster(this, { title: this.ui.t('move.title', { n: rows.length }), rows, without: ids.size === 1 ? [...ids] : [] });
@@ -667,14 +703,16 @@ export class ResultView {
   moveDialogFor(row) { return this.once(() => this._moveDialogFor(row)); }
 
   async _moveDialogFor(row) {
+    await this.known();
     const { chooseCluster } = await later.choose();
     const target = await chooseCluster(this, { title: this.ui.t('move.title', { n: 1 }), rows: [row], without: [this.curation.place[row]] });
     if (target) this.moveTo([row], target);
   }
 
   /** Send each image to the cluster that fits it second best. */
-  toSecond() {
+  async toSecond() {
     const rows = this.handRows();
+    if (!this.result.whole && !(await this.known())) return;
     const targets = new Map();
     for (const row of rows) {
       const next = this.curation.nearest(row, 2).find(({ id }) => id !== this.curation.place[row]);
@@ -710,6 +748,7 @@ export class ResultView {
   merge(id) { return this.once(() => this._merge(id)); }
 
   async _merge(id) {
+    await this.known();
     const { mergeDialog } = await later.choose();
     const chosen = await mergeDialog(this, id);
     if (!chosen) return;
@@ -725,6 +764,7 @@ export class ResultView {
       this.ui.toast(this.ui.t('split.small'));
       return;
     }
+    await this.known();
     const { splitDialog } = await later.choose();
     const answer = await splitDialog(this, id, chosen);
     if (!answer) return;
@@ -798,9 +838,17 @@ export class ResultView {
     else this.act((curation) => curation.removeEmpty());
   }
 
+  similar(row) {
+    return this.once(async () => {
+      await this.known();
+      (await later.similar()).openSimilar(this, row); // not waited for: from here an image may be opened
+    });
+  }
+
   review() { return this.once(() => this._review()); }
 
   async _review() {
+    await this.known();
     const { openReview } = await later.review();
     const rows = doubtfulQueue(this.curation, 50).filter((row) => !this.curation.image(row).reviewed);
     openReview(this, rows); // not waited for: from here a cluster may be chosen

@@ -534,21 +534,25 @@ class SectionView {
   }
 }
 
+let pattern = null; // copies are made quicker than tiles
+
 function makeTile() {
+  pattern ??= drawTile();
+  const tile = pattern.cloneNode(true);
+  const [frame, , , marks, caption] = tile.children;
+  [tile.image, tile.second, tile.note] = frame.children;
+  return Object.assign(tile, { marks, caption });
+}
+
+function drawTile() {
   const image = h('img', { alt: '', decoding: 'async', draggable: 'false' });
   const second = h('img.second', { alt: '', decoding: 'async', draggable: 'false', hidden: true });
-  const tile = h('div.tile', { role: 'option', tabindex: -1, 'aria-selected': 'false' },
+  return h('div.tile', { role: 'option', tabindex: -1, 'aria-selected': 'false' },
     h('span.frame', null, image, second, h('span.missing-note')),
     h('span.check', { dataset: { act: 'check' }, 'aria-hidden': 'true' }, icon('check', 14)),
     h('span.full', { dataset: { act: 'full' }, 'aria-hidden': 'true' }, icon('expand', 14)),
     h('span.marks', { 'aria-hidden': 'true' }),
     h('span.caption.num'));
-  tile.image = image;
-  tile.second = second;
-  tile.marks = tile.children[3];
-  tile.caption = tile.children[4];
-  tile.note = tile.firstElementChild.lastElementChild;
-  return tile;
 }
 
 function bindTile(view, tile, row, { pictures: kind, captions, tile: side }, id) {
@@ -563,7 +567,7 @@ function bindTile(view, tile, row, { pictures: kind, captions, tile: side }, id)
   const prototype = curation.cluster(id)?.prototype ?? null;
   const fitted = kind === 'raw' ? null : pictures.fitted(row, prototype, side);
   const show = kind === 'raw' || fitted ? kind : 'unknown';
-  const key = `${row}/${show}/${kind === 'raw' ? '' : prototype}/${pictures.constructor.bucket(side)}/${pictures.suffix}`;
+  const key = `${row}/${show}/${kind === 'raw' ? '' : prototype}/${pictures.constructor.bucket(side)}`;
   if (tile.key !== key) {
     tile.key = key;
     tile.classList.toggle('difference', show === 'difference');
