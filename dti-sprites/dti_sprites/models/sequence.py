@@ -8,7 +8,12 @@ from typing import cast
 from torch import Tensor, nn
 
 from dti_sprites.models.heads import StackedHeads
-from dti_sprites.models.transformations import Transformation, TransformationOptions, build_transformation
+from dti_sprites.models.transformations import (
+    Transformation,
+    TransformationOptions,
+    Warp,
+    build_transformation,
+)
 
 
 class TransformationSequence(nn.Module):
@@ -47,6 +52,12 @@ class TransformationSequence(nn.Module):
     def needs_features(self) -> bool:
         """Whether an active transformation has parameters to predict."""
         return any(name in self.heads for name in self.active_names)
+
+    @property
+    def last_warp(self) -> Warp | None:
+        """The last active transformation, if it is a warp with black around the image."""
+        last = self._transformation(self.active_names[-1])
+        return last if isinstance(last, Warp) and last.padding == "zeros" else None
 
     def _transformation(self, name: str) -> Transformation:
         return cast(Transformation, self.transformations[name])

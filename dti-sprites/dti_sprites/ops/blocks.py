@@ -8,7 +8,9 @@ import torch
 
 CPU_ELEMENTS = 2**18  # of one block of candidates: 1 MiB of float32, about a core's second-level cache
 GPU_ELEMENTS = 2**26  # 256 MiB; a few such tensors exist at a time
-CPU_SEARCH_ELEMENTS = 2**19  # of the candidates of all layers, which several steps visit
+# Of the candidates of all layers, which several steps visit: 64 MiB. Small images, whose candidates would fit into a
+# cache one by one, are faster many at a time: there are some thirty operators per layer and visit.
+CPU_SEARCH_ELEMENTS = 2**24
 
 
 def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
@@ -25,6 +27,8 @@ def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> 
             yield slice(row, min(row + rows, n_rows)), slice(column, min(column + columns, n_columns))
 
 
-def search_block(elements: int, device: torch.device) -> int:
-    """Images at a time whose candidates, `elements` each, are kept during a search over layers."""
-    return max(1, (CPU_SEARCH_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS) // elements)
+def search_block(elements: int, batch: int, device: torch.device) -> int:
+    """Images at a time whose candidates, `elements` each, are kept during a search over layers, of a batch."""
+    size = max(1, (CPU_SEARCH_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS) // elements)
+    count = max(1, -(-batch // size))
+    return max(1, -(-batch // count))  # blocks of about the same size

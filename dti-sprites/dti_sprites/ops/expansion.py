@@ -21,12 +21,13 @@ def n_maps(channels: int) -> int:
     return 2 * channels + 3
 
 
-def candidate_maps(masks: Tensor, premultiplied: Tensor) -> Tensor:
-    """masks (..., 1, P), premultiplied (..., C, P) -> (..., 2C + 3, P): m, U, m², m·U, |U|²."""
-    c = premultiplied.shape[-2]
+def candidate_maps(masks: Tensor, colours: Tensor) -> Tensor:
+    """masks (..., 1, P), colours (..., C, P) -> (..., 2C + 3, P): m, U = m·c, m², m·U, |U|²."""
+    c = colours.shape[-2]
     maps = masks.new_empty(*masks.shape[:-2], n_maps(c), masks.shape[-1])
+    premultiplied = maps[..., 1 : 1 + c, :]
     maps[..., :1, :] = masks
-    maps[..., 1 : 1 + c, :] = premultiplied
+    torch.mul(masks, colours, out=premultiplied)
     torch.mul(masks, maps[..., : 1 + c, :], out=maps[..., 1 + c : 2 + 2 * c, :])
     torch.sum(premultiplied.square(), dim=-2, keepdim=True, out=maps[..., 2 + 2 * c :, :])
     return maps
@@ -37,25 +38,25 @@ def split_maps(maps: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     return maps[..., :1, :], maps[..., 1 : 1 + channels, :]
 
 
-def state_maps(residual: Tensor, hidden: Tensor, clear: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """r (B, C, P), T (B, C, P), O (B, 1, P), weight (B or 1, 1, P) -> maps (B, 2C + 3, P), |r|² (B,).
+def state_maps(fixed: Tensor, clear: Tensor, weight: Tensor) -> Tensor:
+    """fixed (B, 2, C, P) of r and T, O (B, 1, P), weight (B or 1, 1, P) -> maps (B, 2C + 3, P).
 
     `weight` is how much each pixel counts, normalisation included.
     """
-    maps = torch.cat(
-        [
-            2.0 * (residual * hidden).sum(1, keepdim=True),
-            -2.0 * clear * residual,
-            hidden.square().sum(1, keepdim=True),
-            -2.0 * clear * hidden,
-            clear.square(),
-        ],
-        dim=1,
-    )
-    return maps * weight, (residual.square() * weight).flatten(1).sum(1)
+    batch, _, channels, pixels = fixed.shape
+    maps = fixed.new_empty(batch, n_maps(channels), pixels)
+    paired = maps[:, : 2 + 2 * channels].view(batch, 2, 1 + channels, pixels)
+    shows = clear * weight
+    torch.mul(shows, clear, out=maps[:, 2 + 2 * channels :])
+    torch.mul(fixed, (-2.0 * shows)[:, None], out=paired[:, :, 1:])
+    torch.sum(fixed * (fixed[:, 1] * weight)[:, None], dim=2, keepdim=True, out=paired[:, :, :1])
+    maps[:, 0].mul_(2.0)
+    return maps
 
 
-def expanded_errors(candidates: Tensor, state: Tensor, constant: Tensor) -> Tensor:
-    """candidates (B, K, 2C + 3, P), state (B, 2C + 3, P), constant (B,) -> errors (B, K)."""
-    products = torch.bmm(candidates.flatten(2), state.flatten(1).unsqueeze(2))
-    return constant[:, None] + products.squeeze(2)
+def expanded_errors(candidates: Tensor, state: Tensor) -> Tensor:
+    """candidates (B, K, 2C + 3, P), state (B, 2C + 3, P) -> errors (B, K), without |r|²."""
+    candidates, state = candidates.flatten(2), state.flatten(1)
+    if candidates.device.type == "cpu":  # a batched product of matrices with vectors takes four times as long
+        return torch.stack([torch.mv(each, vector) for each, vector in zip(candidates, state)])
+    return torch.bmm(candidates, state.unsqueeze(2)).squeeze(2)

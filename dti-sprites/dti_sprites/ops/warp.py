@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MARGIN = 1e-3  # what may reach an image is judged so much too generously, because of rounding
 TINY_DEPTH = 1e-8  # a homogeneous coordinate below this is divided by 1 instead
 
 
@@ -25,6 +26,24 @@ def sample(
             return sample(images, safe, size, padding=padding, align_corners=align_corners) + (total - total)
     grid = coords.unflatten(2, size).permute(0, 2, 3, 1)  # N, H, W, 2 as a view of the planar coordinates
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=align_corners)
+
+
+def supports(coords: Tensor, source: tuple[int, int], align_corners: bool) -> list[tuple[slice, slice]]:
+    """coords (L, N, 2, H, W) on an image of size `source` -> for each l the rows and columns of the output that any
+    of its N images can reach; what is outside is zero with zero padding. Waits for the device.
+
+    At least one pixel each. Coordinates that are not finite count as reaching it.
+    """
+    reach = [1.0 + MARGIN + (2.0 / max(n - 1, 1e-6) if align_corners else 1.0 / n) for n in reversed(source)]
+    outside = (coords.abs() > coords.new_tensor(reach).view(2, 1, 1)).any(2).all(1)
+    bounds = []
+    for axis in (2, 1):
+        there = (~outside.all(axis)).int()
+        bounds += [there.argmax(1), there.shape[1] - there.flip(1).argmax(1), there.any(1)]
+    found = []
+    for top, bottom, some, left, right, _ in torch.stack(bounds, dim=1).tolist():
+        found.append((slice(top, bottom), slice(left, right)) if some else (slice(0, 1), slice(0, 1)))
+    return found
 
 
 def affine_coords(matrices: Tensor, grid: Tensor) -> Tensor:

@@ -37,11 +37,10 @@ def test_equals_recomposition(channels, occlusion, layer):
     hides = (fixed_occlusion(n).to(x) if delta is None else delta)[:, layer, :, None, None]
     base = behind * background
     rest, hidden = parts.sum(1) + base, (hides * parts).sum(1) + base
-    maps = candidate_maps(tried, tried * tried_colours)
+    maps = candidate_maps(tried, tried_colours)
     assert maps.shape == (b, k, n_maps(channels), p)
-    state, constant = state_maps(x - rest, hidden, shown[:, layer], weight)
-    errors = expanded_errors(maps, state, constant)
-    torch.testing.assert_close(constant, ((x - rest) ** 2 * weight).sum((1, 2)))
+    state = state_maps(torch.stack([x - rest, hidden], dim=1), shown[:, layer], weight)
+    errors = expanded_errors(maps, state) + ((x - rest) ** 2 * weight).sum((1, 2))[:, None]
     for j in range(k):
         masks[:, layer], colours[:, layer] = tried[:, j], tried_colours[:, j]
         image = compose(masks, masks * colours, background, delta)
@@ -53,4 +52,4 @@ def test_masks_and_colours_are_among_the_maps():
     masks, colours = torch.rand(2, 5, 1, 7), torch.rand(2, 5, 3, 7)
     found = split_maps(candidate_maps(masks, colours), 3)
     assert found[0].equal(masks)
-    assert found[1].equal(colours)
+    assert found[1].equal(masks * colours)

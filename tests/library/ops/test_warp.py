@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dti_sprites.ops.grids import homogeneous_grid, pixel_grid
-from dti_sprites.ops.warp import TINY_DEPTH, affine_coords, projective_coords, sample
+from dti_sprites.ops.warp import TINY_DEPTH, affine_coords, projective_coords, sample, supports
 
 
 def bilinear_by_loops(image, coords, size, padding, align_corners):
@@ -121,3 +121,37 @@ def test_depths_of_zero_are_replaced_by_one_wherever_they_may_be(last):
         z = torch.where(z.abs() <= TINY_DEPTH, 1.0, z)
         torch.testing.assert_close(coords, torch.stack([x / z, y / z]), rtol=1e-14, atol=1e-14)
         assert coords.isfinite().all()
+
+
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize(
+    ("source", "size"), [((5, 4), (11, 9)), ((1, 3), (6, 7)), ((8, 8), (8, 8)), ((2, 1), (1, 5))]
+)
+def test_supports_are_where_a_sample_is_not_zero(corners, source, size):
+    """All that is not zero is within, and a window is no more than a pixel larger than that on each side."""
+    generator = torch.Generator().manual_seed(0)
+    layers, n = 7, 2
+    matrices = torch.zeros(layers, n, 2, 3, dtype=torch.float64)
+    matrices[..., :2] = 2.5 * torch.eye(2) + 0.3 * torch.randn(layers, n, 2, 2, generator=generator)
+    matrices[..., 2] = torch.randn(layers, n, 2, generator=generator)
+    coords = affine_coords(matrices.flatten(0, 1), homogeneous_grid(size, corners))
+    images = torch.ones(layers * n, 1, *source, dtype=torch.float64)
+    drawn = sample(images, coords, size, padding="zeros", align_corners=corners).view(layers, n, *size)
+    windows = supports(coords.view(layers, n, 2, *size), source, corners)
+    assert len(windows) == layers
+    for layer, window in zip(drawn, windows):
+        outside = layer.clone()
+        outside[(..., *window)] = 0.0
+        assert not outside.any()
+        for axis, part in zip((1, 0), window):
+            there = (layer > 0).any(0).any(axis).nonzero()[:, 0]
+            if len(there) and 1 not in source:
+                assert there[0] - part.start <= 1
+                assert part.stop - 1 - there[-1] <= 1
+
+
+def test_supports_of_what_is_nowhere_and_of_what_is_not_a_number():
+    size = (4, 6)
+    coords = pixel_grid(size).view(1, 1, 2, *size)
+    assert supports(coords + 5.0, (3, 3), False) == [(slice(0, 1), slice(0, 1))]
+    assert supports(coords * torch.nan, (3, 3), False) == [(slice(0, 4), slice(0, 6))]

@@ -23,10 +23,10 @@ from dti_sprites.models.sprites.labelmaps import instance_shares, label_maps, se
 from dti_sprites.models.sprites.renderer import Renderer, ScenePrediction
 from dti_sprites.models.sprites.schedule import Schedule, frozen
 from dti_sprites.models.sprites.search import (
+    Candidates,
     Choice,
     Scene,
     best_background,
-    candidates_of,
     exhaustive,
     greedy,
     join,
@@ -194,28 +194,20 @@ class DTISprites(DTIModel):
         prediction = prediction.detach()
         layers, channels = self.n_layers, self.channels
         per_image = layers * self.n_prototypes * n_maps(channels) * x[0, 0].numel()
-        size = search_block(per_image, x.device)
+        size = search_block(per_image, len(x), x.device)
         costs, choices = self.costs(x), []
         for start in range(0, len(x), size):
             images = slice(start, min(start + size, len(x)))
             part, n = prediction.block(images), images.stop - start
-            colours, masks = self.renderer.candidates(stack, part, n, noise)
-            maps = candidates_of(masks, colours)
-            del colours, masks
+            candidates = [Candidates.of(*each) for each in self.renderer.windows(stack, part, n, noise)]
             scenes, totals = [], []
             for m in range(max(1, self.options.n_backgrounds)):
                 background = None
                 if backgrounds is not None:
                     chosen = torch.full((n,), m, device=x.device)
-                    background = self.background(backgrounds, part, chosen).flatten(2)
-                scene = Scene(
-                    x[images].flatten(2),
-                    maps,
-                    background,
-                    part.occlusion,
-                    (pixels if len(pixels) == 1 else pixels[images]).flatten(2),
-                    costs,
-                )
+                    background = self.background(backgrounds, part, chosen)
+                weight = pixels if len(pixels) == 1 else pixels[images]
+                scene = Scene(x[images], candidates, background, part.occlusion, weight, costs)
                 totals.append(solve(scene, images))
                 scenes.append(scene)
             choices.append(best_background(scenes, totals, revisit))

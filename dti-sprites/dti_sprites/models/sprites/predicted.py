@@ -109,7 +109,7 @@ class PredictedSprites(DTISprites):
         def put(scene: Scene, images: slice) -> Tensor:
             for layer in range(self.n_layers):
                 scene.put(layer, sprites[images, layer])
-            return torch.zeros_like(scene.x[:, 0, 0])
+            return scene.x.new_zeros(len(scene.x))
 
         found = self.decompose(x, self.weight_of(x, weight), features, put, revisit=True)
         self.train(training)

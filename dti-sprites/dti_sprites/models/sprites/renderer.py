@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,8 +14,10 @@ from dti_sprites.models.sprites.occlusion import Occlusion
 from dti_sprites.models.transformations import TransformationOptions
 from dti_sprites.ops.clamp import clamp_in_place, clamp_values
 from dti_sprites.ops.select import select_parameters
+from dti_sprites.ops.warp import sample, supports
 
 Parameters = dict[str, Tensor]
+Window = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Renderer(nn.Module):
     ) -> None:
         super().__init__()
         model, sprites = config.model, config.model.sprites
-        self.channels, self.clamp = channels, sprites.clamp
+        self.channels, self.size, self.clamp = channels, size, sprites.clamp
         self.k, self.n_layers, self.n_backgrounds = (
             model.n_prototypes,
             sprites.n_layers,
@@ -156,18 +158,54 @@ class Renderer(nn.Module):
 
         Every sprite in every layer of every image of the batch.
         """
-        layers, k = self.n_layers, len(stack)
-        images = stack.expand(layers * batch, *stack.shape)
-        if prediction.sprites:
-            chosen = {}
-            for name, values in prediction.sprites.items():
-                by_layer = values.unflatten(0, (layers, -1)).transpose(1, 2)  # L, B, K or 1, p
-                chosen[name] = by_layer.expand(-1, -1, k, -1).flatten(0, 2)
-            images = self.sprites(images.flatten(0, 1), chosen).unflatten(0, (-1, k))
+        images = self.own(stack, prediction, batch)
         if self.layers is not None:
             chosen = {name: values.flatten(0, 1) for name, values in prediction.layers.items()}
             images = self.layers.shared(images, chosen)
-        return self.finish(images.unflatten(0, (layers, batch)), noise)
+        return self.finish(images.unflatten(0, (self.n_layers, batch)), noise)
+
+    def own(self, stack: Tensor, prediction: ScenePrediction, batch: int) -> Tensor:
+        """stack (K, C', h, w) -> (L·B, K, C', h, w): every sprite as each layer of each image transforms it itself."""
+        layers, k = self.n_layers, len(stack)
+        images = stack.expand(layers * batch, *stack.shape)
+        if not prediction.sprites:
+            return images
+        chosen = {}
+        for name, values in prediction.sprites.items():
+            by_layer = values.unflatten(0, (layers, -1)).transpose(1, 2)  # L, B, K or 1, p
+            chosen[name] = by_layer.expand(-1, -1, k, -1).flatten(0, 2)
+        return self.sprites(images.flatten(0, 1), chosen).unflatten(0, (-1, k))
+
+    def windows(
+        self, stack: Tensor, prediction: ScenePrediction, batch: int, noise: Tensor | None
+    ) -> Iterator[tuple[Window, Tensor, Tensor]]:
+        """As `candidates`, layer by layer: a window, colours (B, K, C, h, w) and masks (B, K, 1, h, w) within it.
+
+        Outside of its window a layer shows nothing. On the CPU that is the part of the image where the layers of
+        this batch place anything, if a warp with black around it does so last; else it is the whole image.
+        """
+        warp, size = None if self.layers is None else self.layers.last_warp, self.size
+        if self.layers is None or warp is None or stack.device.type != "cpu":
+            every = (slice(0, size[0]), slice(0, size[1]))
+            for colours, masks in zip(*self.candidates(stack, prediction, batch, noise)):
+                yield every, colours, masks
+            return
+        images = self.own(stack, prediction, batch)
+        chosen = {name: values.flatten(0, 1) for name, values in prediction.layers.items()}
+        placing = chosen.pop(warp.name)
+        images = self.layers.shared(images, chosen).unflatten(0, (self.n_layers, batch))
+        coords = warp.coords(placing).unflatten(2, size).unflatten(0, (self.n_layers, batch))
+        source = (images.shape[-2], images.shape[-1])
+        for layer, window in enumerate(supports(coords, source, warp.corners)):
+            grid = coords[layer, ..., window[0], window[1]]
+            part = sample(
+                images[layer].flatten(1, 2),
+                grid.flatten(2),
+                (grid.shape[-2], grid.shape[-1]),
+                padding=warp.padding,
+                align_corners=warp.corners,
+            ).unflatten(1, (len(stack), -1))
+            yield window, *self.finish(part, None if noise is None else noise[..., window[0], window[1]])
 
     def candidate_block(
         self, stack: Tensor, prediction: ScenePrediction, ks: slice, bs: slice, noise: Tensor | None

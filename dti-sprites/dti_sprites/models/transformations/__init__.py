@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dti_sprites.models.transformations.affine import Affine
-from dti_sprites.models.transformations.base import AffineFamily, Transformation, TransformationOptions
+from dti_sprites.models.transformations.base import (
+    AffineFamily,
+    Transformation,
+    TransformationOptions,
+    Warp,
+)
 from dti_sprites.models.transformations.color import Color
 from dti_sprites.models.transformations.identity import Identity
 from dti_sprites.models.transformations.isotranslation import Isotranslation
@@ -18,7 +23,7 @@ from dti_sprites.models.transformations.similarity import Similarity
 from dti_sprites.models.transformations.tps import ThinPlateSpline
 from dti_sprites.models.transformations.translation import Translation
 
-__all__ = ["AffineFamily", "Transformation", "TransformationOptions", "build_transformation"]
+__all__ = ["AffineFamily", "Transformation", "TransformationOptions", "Warp", "build_transformation"]
 
 _CLASSES: dict[str, Callable[[TransformationOptions], Transformation]] = {
     cls.name: cls

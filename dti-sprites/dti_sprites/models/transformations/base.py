@@ -50,17 +50,33 @@ class Transformation(nn.Module):
         raise NotImplementedError(type(self))
 
 
-class AffineFamily(Transformation):
-    """Warps with a (2, 3) matrix on pixel-centre grids: a matrix [I | 0] is the identity exactly."""
+class Warp(Transformation):
+    """Moves pixels: every output pixel samples the image at coordinates that the parameters say."""
 
     spatial = True
-
-    grid: Tensor
+    corners = False  # whether ±1 are the centres of the outermost pixels of what is sampled, or their edges
 
     def __init__(self, options: TransformationOptions) -> None:
         super().__init__()
         self.size = options.size
         self.padding = options.padding
+
+    def coords(self, parameters: Tensor) -> Tensor:
+        """(N, p) -> sampling coordinates (N, 2, H·W)."""
+        raise NotImplementedError(type(self))
+
+    def forward(self, images: Tensor, parameters: Tensor) -> Tensor:
+        coords = self.coords(parameters)
+        return sample(images, coords, self.size, padding=self.padding, align_corners=self.corners)
+
+
+class AffineFamily(Warp):
+    """Warps with a (2, 3) matrix on pixel-centre grids: a matrix [I | 0] is the identity exactly."""
+
+    grid: Tensor
+
+    def __init__(self, options: TransformationOptions) -> None:
+        super().__init__(options)
         grid = homogeneous_grid(options.size).to(torch.get_default_dtype())
         self.register_buffer("grid", grid, persistent=False)
 
@@ -68,9 +84,8 @@ class AffineFamily(Transformation):
         """(N, p) -> (N, 2, 3) from output coordinates to sampling coordinates."""
         raise NotImplementedError(type(self))
 
-    def forward(self, images: Tensor, parameters: Tensor) -> Tensor:
-        coords = affine_coords(self.matrix(parameters), self.grid)
-        return sample(images, coords, self.size, padding=self.padding)
+    def coords(self, parameters: Tensor) -> Tensor:
+        return affine_coords(self.matrix(parameters), self.grid)
 
     def matrices(self, parameters: Tensor) -> dict[str, Tensor]:
         return {self.name: self.matrix(parameters)}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dti_sprites.models.transformations.base import Transformation, TransformationOptions
+from dti_sprites.models.transformations.base import TransformationOptions, Warp
 from dti_sprites.ops.grids import pixel_grid
 from dti_sprites.ops.tps import control_points, tps_coords, tps_matrix
-from dti_sprites.ops.warp import sample
 
 
-class ThinPlateSpline(Transformation):
+class ThinPlateSpline(Warp):
     """β (2, g²): x then y offsets of the control points of a regular g×g grid over [-1, 1]².
 
     `legacy`: corner grid sampled with align_corners=False, as published. At zero this is *not* the identity:
@@ -19,17 +18,14 @@ class ThinPlateSpline(Transformation):
     """
 
     name = "tps"
-    spatial = True
 
     grid: Tensor
     control: Tensor
     matrix_t: Tensor
 
     def __init__(self, options: TransformationOptions) -> None:
-        super().__init__()
+        super().__init__(options)
         self.n_parameters = 2 * options.tps_grid_size**2
-        self.size = options.size
-        self.padding = options.padding
         control = control_points(options.tps_grid_size)
         grid = pixel_grid(options.size, corners=options.grid == "legacy")
         dtype = torch.get_default_dtype()
@@ -38,10 +34,9 @@ class ThinPlateSpline(Transformation):
         self.register_buffer("control", control.T.contiguous().to(dtype), persistent=False)
         self.register_buffer("matrix_t", matrix_t.to(dtype), persistent=False)
 
-    def forward(self, images: Tensor, parameters: Tensor) -> Tensor:
+    def coords(self, parameters: Tensor) -> Tensor:
         offsets = parameters.view(parameters.shape[0], 2, -1)
-        coords = tps_coords(offsets, self.matrix_t, self.grid)
-        return sample(images, coords, self.size, padding=self.padding)
+        return tps_coords(offsets, self.matrix_t, self.grid)
 
     def matrices(self, parameters: Tensor) -> dict[str, Tensor]:
         """Under "tps": (N, g², 2), where each control point samples."""

@@ -139,6 +139,55 @@ def test_blocks_of_one_layer_do_not_change_the_result(scenes, monkeypatch, budge
     assert not chosen.errors.requires_grad
 
 
+@pytest.mark.parametrize(
+    "layer_sequence",
+    ["color_position", "position", "affine_color", "position_projective", "color", "position_morpho"],
+)
+@pytest.mark.parametrize("size", [(7, 6), (12, 9)])
+def test_windows_hold_all_that_candidates_show(scenes, layer_sequence, size):
+    """And they are smaller than the image where a warp comes last."""
+    sprites = {"n_layers": 3, "layer_transformation_sequence": layer_sequence}
+    if layer_sequence == "color":
+        sprites["sprite_size"] = None
+    model = scenes.tiny(sprites=sprites, size=size)
+    x, _ = scenes.batch(2, size=size)
+    model.train()
+    noise, stack, renderer = model.draw_noise(x), model.bank.stack(True), model.renderer
+    with torch.no_grad():
+        prediction = renderer.predict(model.features(x))
+        colours, masks = renderer.candidates(stack, prediction, 2, noise)
+        windows = list(renderer.windows(stack, prediction, 2, noise))
+    assert len(windows) == 3
+    smaller = 0
+    for layer, (window, part, part_masks) in enumerate(windows):
+        inside = (..., *window)
+        shown, found = masks[layer] * colours[layer], torch.zeros_like(colours[layer])
+        found[inside] = part_masks * part
+        torch.testing.assert_close(found, shown, rtol=1e-12, atol=1e-13)
+        found = torch.zeros_like(masks[layer])
+        found[inside] = part_masks
+        torch.testing.assert_close(found, masks[layer], rtol=1e-12, atol=1e-13)
+        smaller += part_masks[0, 0].numel() < x[0, 0].numel()
+    assert (smaller > 0) == (layer_sequence in ("color_position", "position", "position_projective"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("budget", [1, 10**6])
+def test_parity_of_sprites_beside_the_image(scenes, monkeypatch, channels, empty, budget):
+    """Placed at random, some of them partly or wholly out of sight; an odd size."""
+    monkeypatch.setattr(blocks, "CPU_SEARCH_ELEMENTS", budget)
+    sprites = {"n_layers": 3, "occlusion": "predicted", "empty_sprite": empty, "empty_penalty": 0.001}
+    model = scenes.tiny(channels, size=(9, 11), n_prototypes=2, sprites=sprites)
+    with torch.no_grad():
+        bias = model.renderer.layers.heads["position"].biases[-1]
+        bias += torch.tensor([[1.0, 0.9, -0.7], [0.6, -4.0, 0.3], [1.4, 1.5, 0.2]])
+    for b in (1, 3):
+        x, weight = scenes.batch(b, channels, size=(9, 11))
+        check(scenes, model, x)
+        check(scenes, model, x, weight)
+
+
 def test_losers_have_gradients_of_zero_not_none(scenes):
     model = scenes.tiny(n_prototypes=6, sprites={"n_layers": 1, "empty_sprite": True})
     out = model.step(scenes.batch(3)[0])
