@@ -118,6 +118,7 @@ class Handler(APIHandler):
     max_body: int = MEBIBYTE
     audited: str | None = None  # the id of what a request made, where its Location does not tell
     answer_type = "application/json"
+    credentials = "Send the server's token, or log in"  # what is said to whoever has none
 
     def initialize(self, context: Context) -> None:
         self.context = context
@@ -129,11 +130,20 @@ class Handler(APIHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]
         await super().prepare()
-        if self.current_user is None and not self._is_public():
-            raise web.HTTPError(403, "Send the server's token, or log in")
+        self._refuse_strangers()
         length = self.request.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > self.max_body:
             raise self._too_large()
+
+    def _refuse_strangers(self) -> None:
+        if self.current_user is None and not self._is_public():
+            raise web.HTTPError(403, self.credentials)
+
+    def check_xsrf_cookie(self) -> None:
+        """Without any credentials, or with wrong ones, it is these that a client must hear of, not of a cookie."""
+        if hasattr(self, "_jupyter_current_user"):  # else it is too early, and asked again
+            self._refuse_strangers()
+        super().check_xsrf_cookie()
 
     def _is_public(self) -> bool:
         method = getattr(self, (self.request.method or "get").lower(), None)

@@ -58,6 +58,7 @@ class DiscoverHandler(FileHandler):
 
     max_body = 32 * MEBIBYTE  # crops of a large corpus
     _track_activity = False  # pages poll once a second
+    credentials = "Send the server's token, for example as in http://dti:TOKEN@host:port"
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)

@@ -200,6 +200,10 @@ async def test_nothing_without_a_token_but_health(
                 assert "/login" in response.headers["Location"]
             else:
                 assert response.code == 403, (pattern, verb)
+                assert verb in ("GET", "HEAD") or "token" in json.loads(response.body)["message"], (
+                    pattern,
+                    verb,
+                )
             assert b"secret" not in response.body
 
 
