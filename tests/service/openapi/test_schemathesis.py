@@ -1,8 +1,14 @@
 """Thousands of requests made from the document, good ones and bad ones: none makes the server fail, and every answer
-is as the document says."""
+is as the document says.
+
+    DTI_FUZZ_EXAMPLES=200 DTI_FUZZ_SEED=1 python -m pytest -s tests/service/openapi/test_schemathesis.py
+
+does the same at any size; without a seed the requests are always the same.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,7 +40,10 @@ def test_every_answer_is_as_described(tmp_path: Path, live_server_factory: Calla
         server.url.rstrip("/"),
     ]
     headers = ["-H", f"Authorization: token {server.token}", "-H", "Accept: application/json"]
-    amount = ["--max-examples=5", "--generation-deterministic", "--request-timeout=20", "--no-color"]
+    seed = os.environ.get("DTI_FUZZ_SEED")
+    draw = ["--generation-deterministic"] if seed is None else [f"--seed={int(seed)}"]
+    examples = int(os.environ.get("DTI_FUZZ_EXAMPLES", "5"))
+    amount = [f"--max-examples={examples}", *draw, "--request-timeout=20", "--no-color"]
     outcome = subprocess.run(
         [*command, *headers, *amount, f"--exclude-checks={LEFT_OUT}"],
         cwd=tmp_path,
@@ -42,6 +51,7 @@ def test_every_answer_is_as_described(tmp_path: Path, live_server_factory: Calla
         text=True,
     )
     server.stop()
+    print(outcome.stdout)
     assert outcome.returncode == 0, outcome.stdout[-8000:] + outcome.stderr[-2000:]
     operations = [
         item for path in yaml.safe_load(DOCUMENT.read_text())["paths"].values() for item in VERBS & set(path)
