@@ -1,7 +1,7 @@
 """Thousands of requests made from the document, good ones and bad ones: none makes the server fail, and every answer
 is as the document says.
 
-    DTI_FUZZ_EXAMPLES=200 DTI_FUZZ_SEED=1 python -m pytest -s tests/service/openapi/test_schemathesis.py
+    DTI_FUZZ_EXAMPLES=200 DTI_FUZZ_SEED=1 python -m pytest -s --timeout=0 tests/service/openapi/test_schemathesis.py
 
 does the same at any size; without a seed the requests are always the same.
 """
