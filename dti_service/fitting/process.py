@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import selectors
-import subprocess
-import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from dti_service.answering import AnsweringProcess
 from dti_service.errors import NotFound, Unavailable
 
 ANSWER_S = 90.0  # the first answer includes loading PyTorch and the model
@@ -30,7 +25,7 @@ class Fitter:
     def __init__(self, idle_s: float = IDLE_S) -> None:
         self.idle_s = idle_s
         self.threads = ThreadPoolExecutor(1, "dti-fit")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = AnsweringProcess("dti_service.fitting.worker", [], ANSWER_S, _MOST_BYTES)
         self._lock = threading.Lock()
         self._idle: threading.Timer | None = None
         self._closed = False
@@ -46,10 +41,8 @@ class Fitter:
                 raise Unavailable("The server is stopping")
             if self._idle is not None:
                 self._idle.cancel()
-            answer = self._exchange(request)
-            if answer is None:
-                self._end()
-            else:
+            answer = self._process.ask(request, _environment())
+            if answer is not None:
                 self._idle = threading.Timer(self.idle_s, self._rest)
                 self._idle.daemon = True
                 self._idle.start()
@@ -65,80 +58,21 @@ class Fitter:
         """End the process and start no more."""
         self.threads.shutdown(wait=False, cancel_futures=True)
         self._closed = True
-        process = self._process
-        if process is not None:
-            process.kill()  # whoever waits for it gets no answer, and goes on
+        self._process.kill()  # whoever waits for it gets no answer, and goes on
         with self._lock:
-            self._end()
+            self._process.end()
 
     def _rest(self) -> None:
         if self._lock.acquire(blocking=False):  # somebody is asking: it is not idle
             try:
-                self._end()
+                self._process.end()
             finally:
                 self._lock.release()
 
-    def _exchange(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        process = self._running()
-        assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-            return self._read_line(process)
-        except OSError:
-            return None
-        except BaseException:
-            self._end()
-            raise
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._end()
-        secrets = ("TOKEN", "PASSWORD", "SECRET", "KEY", "REDIS_URL")
-        environment = {
-            name: value for name, value in os.environ.items() if not any(word in name for word in secrets)
-        }
-        # The device belongs to the runs; one image at a time is quick on any processor.
-        environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "dti_service.fitting.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
-        return self._process
-
-    def _read_line(self, process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
-        """The next answer; None when the process died, fell silent for too long or talked nonsense."""
-        assert process.stdout is not None
-        descriptor = process.stdout.fileno()
-        until = time.monotonic() + ANSWER_S
-        data = bytearray()
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while not data.endswith(b"\n"):
-                left = until - time.monotonic()
-                if left <= 0 or not selector.select(left):
-                    return None
-                piece = os.read(descriptor, 1 << 16)
-                data += piece
-                if not piece or len(data) > _MOST_BYTES:
-                    return None
-        try:
-            answer = json.loads(data)
-        except ValueError:
-            return None
-        return answer if isinstance(answer, dict) else None
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+def _environment() -> dict[str, str]:
+    """Ours, without what is secret."""
+    secrets = ("TOKEN", "PASSWORD", "SECRET", "KEY", "REDIS_URL")
+    shown = {name: value for name, value in os.environ.items() if not any(word in name for word in secrets)}
+    # The device belongs to the runs; one image at a time is quick on any processor.
+    return shown | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

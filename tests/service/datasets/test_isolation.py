@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def picture(tmp_path: Path, make: Any) -> Path:
 def test_death_of_the_process_refuses_one_file_only(picture: Path, limits: Limits) -> None:
     with Decoder(limits) as decoder:
         check(decoder, picture)
-        process = decoder._process
+        process = decoder._process.process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)  # so that it cannot answer before it is killed
         import threading
@@ -52,11 +51,12 @@ def test_death_of_the_process_refuses_one_file_only(picture: Path, limits: Limit
 
 
 def test_hang_is_cut_off(picture: Path, limits: Limits) -> None:
-    with Decoder(dataclasses.replace(limits, decoder_s=0.3)) as decoder:
-        decoder._running()
-        time.sleep(0.5)  # let it start
-        assert decoder._process is not None
-        os.kill(decoder._process.pid, signal.SIGSTOP)
+    with Decoder(limits) as decoder:
+        check(decoder, picture)
+        process = decoder._process.process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        decoder._process.answer_s = 0.3
         with pytest.raises(GuardError, match="too much time"):
             check(decoder, picture)
 
@@ -86,8 +86,8 @@ def test_process_sees_no_secrets_and_ends_with_us(picture: Path, limits: Limits,
     monkeypatch.setenv("DTI_REDIS_URL", "redis://:secret@host")
     with Decoder(limits) as decoder:
         check(decoder, picture)
-        assert decoder._process is not None
-        process = psutil.Process(decoder._process.pid)
+        assert decoder._process.process is not None
+        process = psutil.Process(decoder._process.process.pid)
         assert not any("secret" in value for value in process.environ().values())
         assert not any("secret" in word for word in process.cmdline())
     assert not process.is_running()
@@ -97,7 +97,7 @@ def test_end_of_its_input_ends_the_process(picture: Path, limits: Limits) -> Non
     """Whoever started it has died: the pipe ends, and so does it."""
     decoder = Decoder(limits)
     check(decoder, picture)
-    process = decoder._process
+    process = decoder._process.process
     assert process is not None
     assert process.stdin is not None
     process.stdin.close()

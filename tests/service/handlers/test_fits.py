@@ -92,7 +92,7 @@ async def test_a_moved_image_is_fitted_by_the_model(
     assert answer.code == 404
     assert "only runs with sprites" in json.loads(answer.body)["message"]
     # The process dies, the picture is lost: both are made again.
-    process = context.fitter._process
+    process = context.fitter._process.process
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     (service.store.directory(experiment.id) / "fits" / f"3_{other}.png").unlink()
