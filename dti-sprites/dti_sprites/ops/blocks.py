@@ -11,6 +11,7 @@ GPU_ELEMENTS = 2**26  # 256 MiB; a few such tensors exist at a time
 # Of the candidates of all layers, which several steps visit: 64 MiB. Small images, whose candidates would fit into a
 # cache one by one, are faster many at a time: there are some thirty operators per layer and visit.
 CPU_SEARCH_ELEMENTS = 2**24
+CPU_LAYER_ELEMENTS = 2**20
 
 
 def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
@@ -29,6 +30,14 @@ def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> 
 
 def search_block(elements: int, batch: int, device: torch.device) -> int:
     """Images at a time whose candidates, `elements` each, are kept during a search over layers, of a batch."""
-    size = max(1, (CPU_SEARCH_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS) // elements)
-    count = max(1, -(-batch // size))
+    return _images_at_a_time(CPU_SEARCH_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS, elements, batch)
+
+
+def layer_block(elements: int, batch: int, device: torch.device) -> int:
+    """Images at a time whose layers are composed, with `elements` for the pairs of layers of an image."""
+    return _images_at_a_time(CPU_LAYER_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS, elements, batch)
+
+
+def _images_at_a_time(budget: int, elements: int, batch: int) -> int:
+    count = max(1, -(-batch // max(1, budget // elements)))
     return max(1, -(-batch // count))  # blocks of about the same size

@@ -35,6 +35,7 @@ from dti_sprites.models.sprites.single import best_sprite
 from dti_sprites.ops.blocks import search_block
 from dti_sprites.ops.distance import gaussian_window, pixel_weight, squared_error
 from dti_sprites.ops.expansion import n_maps
+from dti_sprites.ops.layering import compose_layers
 from dti_sprites.ops.select import select_rows
 
 Solver = Callable[
@@ -82,12 +83,14 @@ class DTISprites(DTIModel):
         height, width = self.image_size
         share = self.sprite_size[0] * self.sprite_size[1] / (height * width)
         own = share * len(self.transformation_names)
-        # Saved for the gradient, measured: some five maps per channel and two per transformation, and the
-        # visibility of each layer under each other one.
-        maps = self.rendered * (self.channels + 2) * (5 + 2 * own)
-        if self.renderer.occlusion.head is not None:
-            maps += 2 * self.n_layers**2
+        # Saved for the gradient, measured: some four maps per channel and two per transformation.
+        maps = self.rendered * (self.channels + 2) * (4 + 2 * own) + self.composing
         return int(4 * batch_size * height * width * maps)
+
+    @property
+    def composing(self) -> int:
+        """Maps of an image that are saved for composing its layers."""
+        return 0
 
     # Phases
 
@@ -264,13 +267,15 @@ class DTISprites(DTIModel):
         Where a layer shows nothing its mask is zero, and nothing of it has a gradient.
         """
         batch, layers = sprites.shape
-        present = (sprites < self.n_prototypes).to(stack).view(batch, layers, 1, 1, 1)
         index = sprites.clamp_max(self.n_prototypes - 1)
         own, placed = self.renderer.choose(prediction, index)
         images = self.renderer.place(select_rows(stack, index.flatten()), own, placed)
         drawn = None if noise is None else noise[index.flatten()]
         colours, masks = self.renderer.finish(images, drawn)
-        return colours.unflatten(0, (batch, layers)), masks.unflatten(0, (batch, layers)) * present
+        masks = masks.unflatten(0, (batch, layers))
+        if self.options.empty_sprite:
+            masks = masks * (sprites < self.n_prototypes).to(masks)[..., None, None, None]
+        return colours.unflatten(0, (batch, layers)), masks
 
     def features(self, x: Tensor) -> Tensor | None:
         """(B, F), or None while nothing is predicted."""
@@ -284,10 +289,10 @@ class DTISprites(DTIModel):
         choice = self.choose(x, pixels, stack, backgrounds, prediction, noise)
         colours, masks = self.layers(stack, prediction, choice.sprites, noise)
         behind = None if backgrounds is None else self.background(backgrounds, prediction, choice.background)
-        reconstruction = compose(masks, masks * colours, behind, prediction.occlusion)
+        occlusion = self.renderer.occlusion.order if prediction.occlusion is None else prediction.occlusion
+        reconstruction, areas = compose_layers(masks, colours, behind, occlusion)
         loss = squared_error(x, reconstruction, pixels).mean()
-        with torch.no_grad():
-            labels, distances = self.summary(choice, instance_shares(masks, prediction.occlusion))
+        labels, distances = self.summary(choice, areas)
         return StepOutput(loss, {}, distances, labels, self.proportions(choice.sprites))
 
     def proportions(self, sprites: Tensor) -> Tensor:
@@ -295,11 +300,10 @@ class DTISprites(DTIModel):
         choices = torch.arange(self.n_choices, device=sprites.device)
         return (sprites[..., None] == choices).float().mean(0)
 
-    def summary(self, choice: Choice, shares: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels (B,) and distances (B, K or K + 1), from the shares (B, 1 + L, H, W) of the pixels."""
-        area = shares[:, 1:].flatten(2).sum(2)
+    def summary(self, choice: Choice, areas: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels (B,) and distances (B, K or K + 1), from how much of each layer shows (B, L), in pixels."""
         # Of layers of which nothing shows, one that shows nothing on purpose counts least.
-        area = area - (choice.sprites == self.n_prototypes).to(area)
+        area = areas - (choice.sprites == self.n_prototypes).to(areas)
         layer = area.argmax(1)
         rows = torch.arange(len(layer), device=layer.device)
         return choice.sprites[rows, layer], choice.errors[rows, layer]
@@ -342,7 +346,7 @@ class DTISprites(DTIModel):
         """What `infer` returns of a choice."""
         colours, masks = self.layers(stack, prediction, choice.sprites, None)
         shares = instance_shares(masks, prediction.occlusion)
-        labels, distances = self.summary(choice, shares)
+        labels, distances = self.summary(choice, shares[:, 1:].flatten(2).sum(2))
         instance, semantic = label_maps(masks, prediction.occlusion, choice.sprites)
         extras: dict[str, Tensor] = {
             "choices": choice.sprites,

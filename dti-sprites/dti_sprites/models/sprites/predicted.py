@@ -47,6 +47,11 @@ class PredictedSprites(DTISprites):
     def rendered(self) -> int:
         return self.n_layers * self.n_prototypes
 
+    @property
+    def composing(self) -> int:
+        """With predicted occlusion the visibility of each layer under each other one."""
+        return 2 * self.n_layers**2 if self.renderer.occlusion.head is not None else 0
+
     def probabilities(self, features: Tensor) -> Tensor:
         """features (B, F) -> (B, L, K or K + 1). While sprites are frozen the empty one has none."""
         latents = self.bank.latents

@@ -141,10 +141,11 @@ class Renderer(nn.Module):
 
         noise (..., 1, H, W) is added to the raw masks where the warped canvas allows, before the clamp.
         """
-        colours, masks = images[..., : self.channels, :, :], images[..., self.channels, None, :, :]
+        colours, masks, *canvas = images.split(
+            [self.channels, *[1] * (images.shape[-3] - self.channels)], dim=-3
+        )
         if noise is not None:
-            canvas = images[..., self.channels + 1, None, :, :]
-            masks = torch.addcmul(masks, canvas, noise)
+            masks = torch.addcmul(masks, canvas[0], noise)
             if torch.is_grad_enabled():
                 masks = clamp_values(masks, self.clamp)
             else:
