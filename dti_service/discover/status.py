@@ -109,13 +109,20 @@ def message(event: dict[str, Any]) -> str | None:
 
 
 def _noted(event: dict[str, Any]) -> str | None:
-    name = str(event.get("name"))
+    name, at = str(event.get("name")), f"Iteration {event.get('iteration')}"
     if name == "resumed":
         return f"Resumed at iteration {event.get('iteration')}"
     if name == "training_ended":
         return "Training over, running evaluation"
     if name == "finished":
         return None
+    if name == "lr":
+        return f"{at}: learning rate lowered to {event.get('lr')}"
+    if name == "curriculum" and isinstance(event.get("activated"), list):
+        return f"{at}: {', '.join(map(str, event['activated']))} learned from now on"
+    if name == "reassignment" and isinstance(event.get("empty"), list):
+        clusters = ", ".join(map(str, event["empty"]))
+        return f"{at}: empty clusters ({clusters}) begin again as copies of cluster {event.get('source')}"
     details = ", ".join(
         f"{key} {value}"
         for key, value in event.items()

@@ -107,6 +107,22 @@ def test_the_log_over_the_life_of_a_task(store: Store, make_experiment: Make) ->
     assert len(log["infos"]) == 4  # they are kept
 
 
+def test_what_a_training_notes_is_said_in_words(store: Store, make_experiment: Make) -> None:
+    experiment = make_experiment(state="running")
+    events = store.events(experiment.id)
+    where = {"iteration": 40, "epoch": 4}
+    events.append("event", name="lr", lr=1e-5, **where)
+    events.append("event", name="curriculum", activated=["affine", "tps"], stage=2, **where)
+    events.append("event", name="reassignment", iteration=41, source=3, empty=[0, 5])
+    events.append("event", name="something_new", iteration=42)
+    assert StatusReader(store).log(experiment)["infos"] == [
+        "Iteration 40: learning rate lowered to 1e-05",
+        "Iteration 40: affine, tps learned from now on",
+        "Iteration 41: empty clusters (0, 5) begin again as copies of cluster 3",
+        "Something new: iteration 42",
+    ]
+
+
 def test_only_the_latest_messages_and_each_event_read_once(store: Store, make_experiment: Make) -> None:
     reader = StatusReader(store)
     experiment = make_experiment(state="running")
