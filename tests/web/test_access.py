@@ -14,8 +14,18 @@ LAPTOP = {"width": 1440, "height": 900}
 TABLET = {"width": 1024, "height": 768}
 
 
-def findings(page: Page) -> list[str]:
-    """What axe finds serious or critical, each with the element."""
+# Nothing moves, nothing is on its way, and no element is lit up because the pointer happens to be over it.
+AT_REST = (
+    "document.fonts.status === 'loaded' && document.getAnimations().every(a => a.playState !== 'running')"
+    " && [...document.styleSheets].length >= 3 && !document.querySelector('.skeleton, main.waiting')"
+    " && [...document.images].every(i => i.complete || i.loading === 'lazy')"
+)
+
+
+def findings(page: Page, eyes: Any) -> list[str]:
+    """What axe finds serious or critical, each with the element, when the page has come to rest."""
+    page.mouse.move(0, 0)
+    eyes.until(page, AT_REST)
     answer = Axe().run(page).response
     return [
         f"{one['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
@@ -42,7 +52,7 @@ def test_no_serious_finding(open_result: Open, fresh: str, scheme: str, eyes: An
     found: dict[str, list[str]] = {}
 
     def look(what: str) -> None:
-        found[what] = findings(page)
+        found[what] = findings(page, eyes)
 
     look("rows")
     first = page.locator(".main-pane .tile").first
@@ -57,9 +67,9 @@ def test_no_serious_finding(open_result: Open, fresh: str, scheme: str, eyes: An
     page.locator(".choice").first.wait_for()
     look("choose a cluster")
     page.keyboard.press("Enter")
-    for tab in ("history", "tray", "about"):
+    for tab, ready in (("history", ".history-step"), ("tray", ".tray-empty"), ("about", ".dock .chart-line")):
         page.locator(f".result-title [data-tab={tab}]").click()
-        page.wait_for_timeout(200)
+        page.locator(ready).first.wait_for()
         look(tab)
     page.locator(".dock .dock-head button").click()
     page.locator("label", has=page.get_by_label("Cards")).click()
@@ -177,7 +187,7 @@ def test_motion_is_reduced_when_asked_for(open_result: Open) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_finding_in_lists_and_forms(
-    open_page: Open, runs: Any, server: Any, watch: Any, scheme: str
+    open_page: Open, runs: Any, server: Any, watch: Any, scheme: str, eyes: Any
 ) -> None:
     viewport = TABLET if scheme == "dark" else LAPTOP
     page = open_page(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
@@ -204,7 +214,7 @@ def test_no_serious_finding_in_lists_and_forms(
             page.get_by_label("Number of clusters").fill("none")
             page.get_by_role("button", name="Start", exact=True).click()
             page.locator(".notice.bad").wait_for()
-        found[address] = findings(page)
+        found[address] = findings(page, eyes)
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), address
     assert {what: one for what, one in found.items() if one} == {}
 

@@ -168,6 +168,22 @@ def test_search_and_filter(open_result: Open, runs: Any) -> None:
     assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(rows) - wanted
 
 
+def test_what_a_filter_leaves_fits_below_the_prototype(open_result: Open, runs: Any) -> None:
+    """ "117 of 387 images" once touched the first image."""
+    page = open_result()
+    page.get_by_label("Search names, notes, tags").fill("Ms. 12")
+    page.get_by_text(re.compile(r"^\d+ of \d+ · ")).first.wait_for()
+    ends = page.evaluate(
+        "() => [...document.querySelectorAll('.main-pane .cluster')].map(c => ["
+        "c.querySelector('.cluster-facts').getBoundingClientRect().right,"
+        " c.querySelector('.prototype').getBoundingClientRect().right,"
+        " c.querySelector('.tile').getBoundingClientRect().left])"
+    )
+    assert ends
+    for facts, prototype, tile in ends:
+        assert facts <= prototype + 1 < tile - 8
+
+
 def test_jpeg_runs_are_shown_too(open_result: Open, eyes: Any) -> None:
     """Their files are asked for by the right name: a miss would be an error in the console."""
     page = open_result("colours")
@@ -353,6 +369,17 @@ def scenes(runs: Any, server: Any) -> Iterator[str]:
     experiment = runs.train("scenes", "Scenes", images, config, notebook="dti_sprites")
     yield experiment
     server.call("DELETE", f"experiments/{experiment}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_where_a_sprite_is_transparent_is_seen(open_result: Open, scenes: str, scheme: str) -> None:
+    """Sprites are mostly paper or ink: two greys between them lie behind, in both themes."""
+    page = open_result("scenes", color_scheme=scheme)
+    for selector in (".cluster .prototype img", ".rail-item img"):
+        behind = page.locator(selector).first.evaluate("e => getComputedStyle(e).backgroundImage")
+        greys = [int(red) for red in re.findall(r"rgb\((\d+)", behind)]
+        assert len(set(greys)) == 2
+        assert all(110 < grey < 180 for grey in greys)
 
 
 def test_sprites_masks_and_layers(open_result: Open, scenes: str, eyes: Any) -> None:

@@ -230,6 +230,7 @@ export default {
   'selection': 'Chosen images',
   'n.chosen': { one: '{n} chosen', other: '{n} chosen' },
   'n.of': '{n} of {total} images',
+  'n.of.short': '{n} of {total}',
   'select.all': 'All',
   'select.invert': 'Invert',
   'select.none': 'None',

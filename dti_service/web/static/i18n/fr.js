@@ -230,6 +230,7 @@ export default {
   'selection': 'Images choisies',
   'n.chosen': { one: '{n} choisie', other: '{n} choisies' },
   'n.of': '{n} sur {total} images',
+  'n.of.short': '{n} sur {total}',
   'select.all': 'Toutes',
   'select.invert': 'Inverser',
   'select.none': 'Aucune',

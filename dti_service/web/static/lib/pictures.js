@@ -8,7 +8,7 @@ export class Pictures {
     this.source = source;
     this.result = result;
     this.suffix = result.images;
-    this.prototypeFolder = 'prototypes';
+    this.prototypeFolder = result.masked ? 'masked_prototypes' : 'prototypes'; // masked ones say more than bare ones
     this.originals = null; // (row) -> Promise of an address, or null: set where the dataset is at hand
   }
 
@@ -60,6 +60,7 @@ export class Pictures {
 
   showPrototype(image, cluster, side) {
     image.classList.toggle('stand-in', cluster.prototype === null);
+    image.classList.toggle('checkered', this.result.masked && cluster.prototype !== null);
     if (cluster.prototype !== null) this.load(image, this.prototypeThumbnail(cluster.prototype, side));
     else if (cluster.members.length) this.load(image, this.thumbnail(cluster.members[0], 'raw', side));
     else image.removeAttribute('src');

@@ -69,15 +69,15 @@ const FIRST = ['image_id', 'path', 'cluster_id', 'distance'];
 export class Result {
   /** Of what `ExperimentSource.members()` gave. */
   static of(members, options = {}) {
-    return new Result(members.table, { ...options, columns: members.columns, images: members.images ?? 'png' });
+    return new Result(members.table, { ...options, columns: members.columns, images: members.images ?? 'png', masked: members.masked_prototypes });
   }
 
   /**
    * `k`: number of prototypes where it is known from elsewhere (empty clusters do not show in the table). `columns`:
    * all columns of the run's table when `text` lacks those with distances, for `reading` to bring them. `images`: what
-   * the files of images are named with, "png" or "jpg".
+   * the files of images are named with, "png" or "jpg". `masked`: whether prototypes have masks.
    */
-  constructor(text, { k = 0, columns = null, images = 'png' } = {}) {
+  constructor(text, { k = 0, columns = null, images = 'png', masked = false } = {}) {
     const lines = records(text);
     const header = lines.length ? fields(lines[0]).out : [];
     for (const name of ['image_id', 'path', 'cluster_id']) {
@@ -91,6 +91,7 @@ export class Result {
     this.distance = new Float32Array(n).fill(NaN);
     this.header = columns ?? header;
     this.images = images;
+    this.masked = Boolean(masked);
     this._at = Object.fromEntries(FIRST.map((name) => [name, header.indexOf(name)]));
     this._lead = Math.max(...Object.values(this._at)) + 1;
     this._rest = new Array(n);

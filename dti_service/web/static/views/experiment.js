@@ -79,8 +79,6 @@ export function mount(element, context, { id, route }) {
       return;
     }
     const variant = await wanted;
-    // Prototypes with masks say more than the bare ones.
-    const masked = members.masked_prototypes && record.notebook !== 'dti_clustering';
     if (gone) return;
     inner?.dispose();
     fill(element);
@@ -92,7 +90,7 @@ export function mount(element, context, { id, route }) {
       return;
     }
     const view = new ResultView(element, {
-      ui, source, result, record, author, masked, lab: document.querySelector('meta[name="dti-lab"]')?.content ?? '', linked: DATASET_ID.test(record.dataset ?? ''),
+      ui, source, result, record, author, masked: result.masked, lab: document.querySelector('meta[name="dti-lab"]')?.content ?? '', linked: DATASET_ID.test(record.dataset ?? ''),
       originals: originals(api, record, result), go: (path, query) => router.go(path, query),
       onRename: (name) => api.patch(id, { name }).then((now) => {
         title(now.name);

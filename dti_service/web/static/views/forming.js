@@ -11,6 +11,7 @@ export const bestSheet = (sheets) => sheets.get(SHEETS.find((one) => sheets.has(
 /** Draw tile k of a sheet's picture on a canvas. `event` says how the sheet is laid out. */
 export function drawTile(canvas, image, event, k) {
   const { columns, width, height } = layoutOf(event, image);
+  canvas.classList.toggle('checkered', (event.name ?? '').startsWith('masked'));
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext('2d');
   context.clearRect(0, 0, width, height);

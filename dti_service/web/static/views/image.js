@@ -129,6 +129,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       image.classList.toggle('small-source', Math.max(naturalWidth, naturalHeight) < Math.max(256, clientWidth / 2));
       if (kind === 'raw') size(naturalWidth, naturalHeight);
     } });
+    image.classList.toggle('checkered', kind === 'prototype' && view.result.masked);
     if (address) pictures.load(image, address);
     return h('figure.pane', { dataset: { kind } }, h('div.pane-view', null, image), h('figcaption', null, label, isPin && ui.iconButton(t('image.unpin'), 'close', () => pin(null))));
   }
@@ -155,10 +156,10 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       : h('figure.pane', { dataset: { kind: 'fitted' } }, h('div.pane-view.unknown', null, h('p', null, t('fitted.unknown.long'))), h('figcaption', null, t('image.fitted'))));
     const proto = () => (cluster?.prototype === null || !cluster ? null : pane(t('image.prototype'), pictures.prototype(cluster.prototype), { kind: 'prototype' }));
     const panes = mode === 'single' ? [raw()] : mode === 'layers' ? [raw(), fit()] : mode === 'beside' ? [raw(), fit(), proto()] : [stack(fitted)];
-    if (mode === 'layers') takeApart(row);
     if (pinned !== null) panes.push(pane(t('image.pinned', { name: short(view.result.names[pinned]) }), pictures.image(pinned, 'raw'), { kind: 'pin', pin: true }));
     fill(stage, panes);
     stage.dataset.mode = mode;
+    if (mode === 'layers') takeApart(row);
     slider.hidden = mode !== 'overlay';
     for (const input of modes.querySelectorAll('input')) input.checked = input.value === mode;
     pinButton.setAttribute('aria-pressed', String(pinned !== null));
@@ -169,9 +170,12 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
   /** What the model sees the image as: its background, and the sprites in its layers as they are placed. */
   async function takeApart(mine) {
     const id = view.result.ids[mine];
+    const waiting = h('figure.pane', { dataset: { kind: 'layer' } }, h('div.pane-view.unknown', { role: 'status' }, h('p', null, t('loading'))));
+    stage.append(waiting);
     try {
       const { background, layers } = await pictures.source.layers(id);
       if (mine !== row || mode !== 'layers') return;
+      waiting.remove();
       const found = [];
       if (background !== null) found.push(pane(t('image.background'), pictures.source.layer(id, 'background'), { kind: 'background' }));
       layers.forEach(({ sprite }, at) => {
@@ -181,6 +185,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       stage.append(...found);
       paint();
     } catch (error) {
+      waiting.remove();
       if (mine === row && mode === 'layers') stage.append(h('p.muted', { role: 'status' }, error.status === 404 ? t('image.layers.none') : error.message));
     }
   }
@@ -343,8 +348,8 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     fill(side,
       h('section', null, h('h3', null, t('image.in')), clusterLabel(view, id, curation.distance(row))),
       h('section', null, h('h3', null, t('image.nearest')), nearestCards(view, row, { onmove: (target) => move(target) }),
-        ui.button(t('move.to'), { iconName: 'move', hint: 'M', onclick: () => view.moveDialogFor(row) }), ' ',
-        ui.button(t('similar'), { iconName: 'similar', hint: 'F', onclick: () => similar() })),
+        h('div.side-tools', null, ui.button(t('move.to'), { iconName: 'move', hint: 'M', onclick: () => view.moveDialogFor(row) }),
+          ui.button(t('similar'), { iconName: 'similar', hint: 'F', onclick: () => similar() }))),
       h('section', null, h('h3', null, t('note.and.tags')), note, tags),
       h('section', null, h('h3', null, t('image.provenance')), provenance(view, row), size, file));
   }

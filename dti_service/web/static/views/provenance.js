@@ -3,7 +3,7 @@
 import { fill, h } from '../lib/dom.js';
 import { folderOf } from '../logic/table.js';
 
-const HIDDEN = /^(matrix_|dist_cluster_)/;
+const HIDDEN = /^(matrix_.*|dist_cluster_.*|layers)$/; // what the image's picture shows better
 
 /** A link only for what a browser should follow. */
 function linked(value) {

@@ -57,7 +57,6 @@ export class ResultView {
     });
     this.pictures = new Pictures(this.source, this.result);
     this.pictures.originals = this.originals ?? null;
-    if (this.masked) this.pictures.prototypeFolder = 'masked_prototypes';
     this.selection = new Selection();
     this.tray = new Selection();
     this.trayStore = remembered(`dti.tray.${this.source.id}`, { ids: [] });

@@ -435,8 +435,9 @@ class SectionView {
       this.medianOf = { list, prototype: cluster.prototype, value: median(list.map((row) => curation.distance(row))) };
     }
     const middle = this.medianOf.value;
-    const count = view.arrangement.filtered && list.length !== cluster.members.length
-      ? t('n.of', { n: list.length, total: cluster.members.length }) : t('n.images', { n: list.length });
+    const partly = view.arrangement.filtered && list.length !== cluster.members.length;
+    const count = partly ? t('n.of.short', { n: list.length, total: cluster.members.length }) : t('n.images', { n: list.length });
+    this.facts.title = partly ? t('n.of', { n: list.length, total: cluster.members.length }) : '';
     fill(this.facts, count, Number.isFinite(middle) && this.view.layout.mode === 'rows'
       ? h('span.muted', { title: t('distance.median') }, ` · ${i18n.distance(middle)}`) : null);
     this.state.className = 'cluster-state state';
