@@ -150,7 +150,7 @@ def _moved(value: Any, clusters: set[str] | None, labels: Labels | None, problem
         image = _image(key, "state.moved", labels, problems)
         if image is not None:
             found.add(image)
-        if clusters is not None and target not in clusters:
+        if not isinstance(target, str) or (clusters is not None and target not in clusters):
             problems.note(f"state.moved.{key[:20]}", "must be the id of one of the clusters")
     return found
 

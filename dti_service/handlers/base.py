@@ -332,11 +332,13 @@ class Handler(APIHandler):
             value is not None and as_service_error(value) is not None
         ):
             return
+        # Without the query, in which there may be the token.
+        request = f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
         if isinstance(value, web.HTTPError):
             if value.log_message:
-                self.log.info("%d %s: %s", value.status_code, self._request_summary(), _text(value))
+                self.log.info("%d %s: %s", value.status_code, request, _text(value))
             return
-        self.log.error("Error %s in %s", self._reference(), self._request_summary(), exc_info=value)
+        self.log.error("Error %s in %s", self._reference(), request, exc_info=value)
 
 
 class NotFoundHandler(Handler):

@@ -233,7 +233,7 @@ async def test_a_page_that_works_offline(fetch: Fetch, experiment: Experiment) -
 
 async def test_problems_are_told_all_at_once(fetch: Fetch, experiment: Experiment) -> None:
     wrong = document(title="", cursor=7, extra=1)
-    wrong["state"]["moved"] = {"99": "1", "1": "nowhere"}
+    wrong["state"]["moved"] = {"99": "1", "1": "nowhere", "2": {}}
     wrong["state"]["clusters"][0]["prototype"] = 3
     wrong["state"]["images"] = {"0": {"tags": "copy"}}
     response = await save(fetch, experiment, value=wrong, **{"If-None-Match": "*"})
@@ -245,6 +245,7 @@ async def test_problems_are_told_all_at_once(fetch: Fetch, experiment: Experimen
         "cursor",
         "state.moved.99",
         "state.moved.1",
+        "state.moved.2",
         "state.clusters[0].prototype",
         "state.images.0.tags",
     }
