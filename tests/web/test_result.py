@@ -371,6 +371,17 @@ def scenes(runs: Any, server: Any) -> Iterator[str]:
     server.call("DELETE", f"experiments/{experiment}")
 
 
+def test_a_run_that_follows_sprites_says_what_it_is(open_result: Open, scenes: str) -> None:
+    """Training with sprites cannot begin from clusters; the page says so before anything is started."""
+    page = open_result("scenes")
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("menuitem", name="New run from these clusters").click()
+    note = page.get_by_role("note")
+    note.wait_for()
+    assert "a run with sprites cannot begin from clusters" in note.inner_text()
+    page.locator(".begin-clusters img").first.wait_for()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_where_a_sprite_is_transparent_is_seen(open_result: Open, scenes: str, scheme: str) -> None:
     """Sprites are mostly paper or ink: two greys between them lie behind, in both themes."""

@@ -691,6 +691,7 @@ export default {
   'begin.name': '{name}, learned again',
   'begin.reading': { one: 'With the {n} cluster of {name}, as sorted in the reading “{reading}”.', other: 'With the {n} clusters of {name}, as sorted in the reading “{reading}”.' },
   'begin.raw': { one: 'With the {n} cluster of {name}, as the run found it.', other: 'With the {n} clusters of {name}, as the run found them.' },
+  'begin.sprites': 'The new run sorts whole images. It begins with the sprites of these clusters, but does not cut motifs out again: a run with sprites cannot begin from clusters, because where a motif lies in each image, and what covers it, would have to be given as well.',
   'begin.leave': 'Begin afresh instead',
   'begin.gone': 'The run or the reading that it begins from is no longer there.',
   'begin.link': 'another run',

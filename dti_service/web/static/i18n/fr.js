@@ -691,6 +691,7 @@ export default {
   'begin.name': '{name}, nouvel apprentissage',
   'begin.reading': { one: 'Avec le groupe ({n}) de {name}, selon la lecture « {reading} ».', other: 'Avec les {n} groupes de {name}, selon la lecture « {reading} ».' },
   'begin.raw': { one: 'Avec le groupe ({n}) de {name}, tel que le calcul l’a trouvé.', other: 'Avec les {n} groupes de {name}, tels que le calcul les a trouvés.' },
+  'begin.sprites': 'Le nouveau calcul classe des images entières. Il part des motifs de ces groupes, mais ne les découpe pas de nouveau : un calcul qui découpe les motifs ne peut pas partir de groupes, car il faudrait aussi donner la place de chaque motif dans chaque image et ce qui le recouvre.',
   'begin.leave': 'Repartir plutôt de zéro',
   'begin.gone': 'Le calcul ou la lecture d’origine n’existe plus.',
   'begin.link': 'un autre calcul',

@@ -2,6 +2,7 @@
 
 import { ExperimentSource } from '../lib/api.js';
 import { fill, h } from '../lib/dom.js';
+import { icon } from '../lib/icons.js';
 import { Pictures } from '../lib/pictures.js';
 import { Curation, UNSORTED } from '../logic/curation.js';
 import { Result } from '../logic/table.js';
@@ -18,7 +19,8 @@ export class BeginPart {
     Object.assign(this, { id, reading });
     this.words = h('p.begin-from', null, h('span.skeleton.line'));
     this.clusters = h('div.begin-clusters', { 'aria-hidden': 'true' });
-    this.element = h('div', null, this.words, this.clusters,
+    this.note = h('div');
+    this.element = h('div', null, this.words, this.clusters, this.note,
       h('div.two.even', null, Object.keys(CHOICES).map((name) => this.choice(name))),
       h('p', null, ui.button(t('begin.leave'), { iconName: 'close', onclick: onLeave })));
   }
@@ -44,6 +46,7 @@ export class BeginPart {
     const name = h('a', { href: `#/e/${encodeURIComponent(id)}${reading ? `?v=${encodeURIComponent(reading)}` : ''}` }, record.name || t('unnamed'));
     const [before, after] = t(reading ? 'begin.reading' : 'begin.raw', { name: '\u0000', reading: document?.title || reading, n: clusters.length }).split('\u0000');
     fill(this.words, before, name, after);
+    fill(this.note, record.notebook === 'dti_sprites' && h('p.notice', { role: 'note' }, icon('help', 18), h('span', null, t('begin.sprites'))));
     fill(this.clusters, clusters.map((one) => h('span', { title: curation.name(one) }, pictures.prototypeImage(curation.cluster(one), 56))));
     return clusters.length;
   }
