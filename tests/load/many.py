@@ -150,5 +150,6 @@ def show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     widths = [max(len(name), *(len(str(row.get(name, ""))) for row in rows)) for name in names]
     for row in [dict(zip(names, names, strict=True)), *rows]:
         print(
-            "  ".join(str(row.get(name, "")).ljust(width) for name, width in zip(names, widths, strict=True))
+            "  ".join(str(row.get(name, "")).ljust(width) for name, width in zip(names, widths, strict=True)),
+            flush=True,
         )
