@@ -79,6 +79,14 @@ class Service:
             raise Conflict("This Idempotency-Key was used for another request")
         return earlier
 
+    def _images(self, dataset: str | None) -> str | None:
+        """What a dataset is called: one of this server by its own name, never by its id."""
+        if dataset is None or not is_id(dataset):
+            return dataset
+        with contextlib.suppress(NotFound, OSError, ValueError):
+            return self.quotas.catalogue.get(dataset).name or None
+        return None
+
     def _submit(self, request: SubmitRequest, announce: Announce | None) -> Experiment:
         checked = check_request(request, self)
         self.quotas.check_experiment(request.owner)
@@ -88,7 +96,7 @@ class Service:
         experiment = Experiment(
             id=new_id(),
             notebook=request.notebook,
-            name=request.name or default_name(request.notebook, checked.dataset),
+            name=request.name or default_name(request.notebook, self._images(checked.dataset)),
             parameters=checked.parameters,
             dataset=checked.dataset,
             owner=request.owner,

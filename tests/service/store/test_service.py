@@ -238,6 +238,18 @@ def test_a_dataset_that_was_just_asked_for_is_spared(
     assert service.list()["items"][0]["dataset"] == wanted
 
 
+@pytest.mark.parametrize(
+    ("called", "name"), [("Initials of Lyon", "dti clustering: Initials of Lyon"), ("", "dti clustering")]
+)
+def test_an_experiment_is_called_by_the_name_of_its_dataset(
+    service: Service, make_dataset: Callable[..., str], called: str, name: str
+) -> None:
+    wanted = make_dataset()
+    service.quotas.catalogue.update(service.quotas.catalogue.get(wanted), name=called)
+    made = service.submit(SubmitRequest("dti_clustering", dataset=wanted, trusted=True))
+    assert made.name == name
+
+
 def test_a_dataset_that_vanishes_meanwhile_is_refused(
     service: Service, notebook: str, make_dataset: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

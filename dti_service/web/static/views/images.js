@@ -64,6 +64,13 @@ export class ImagesPart {
     return this.unfetched ? null : this.part.dataset?.id ?? null;
   }
 
+  /** What they are called, as far as that is known. */
+  label() {
+    if (this.kind === 'sample') return '';
+    if (this.kind === 'path') return this.path.trim().replace(/\/+$/, '').split('/').pop();
+    return this.unfetched ? '' : this.part.dataset?.name ?? '';
+  }
+
   count() {
     if (this.kind === 'sample') return SAMPLE_SIZE;
     if (this.kind === 'path') return this.path.trim() === this.startWith ? this.startCount : NaN;

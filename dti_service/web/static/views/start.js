@@ -360,10 +360,14 @@ class StartForm {
       const dataset = await this.images.ready((text) => this.time.replaceChildren(text));
       const wanted = ks.length ? ks.map((one) => one.value) : [null];
       const made = [];
+      // Runs of a sweep are told apart by their names, also when nobody gave one.
+      const typed = this.nameText.trim();
+      const kind = this.notebooks.find(({ name }) => name === this.notebook);
+      const base = typed || [kindWord(kind.name, kind.title, t), this.images.label()].filter(Boolean).join(': ');
       for (const k of wanted) {
         const parameters = changed(this.fields, { ...values, ...(k === null ? {} : { n_prototypes: k }) });
         delete parameters.dataset;
-        const name = this.nameText.trim() ? (wanted.length > 1 ? t('start.sweep.name', { name: this.nameText.trim(), k: String(k) }) : this.nameText.trim()) : null;
+        const name = wanted.length > 1 ? t('start.sweep.name', { name: base, k: String(k) }) : typed || null;
         const request = { notebook: this.notebook, parameters, device: this.deviceText, ...(dataset ? { dataset } : {}), ...(name ? { name } : {}) };
         // The same key for the same request: pressing twice, or trying again after a lost answer, starts it once.
         made.push(await this.api.submit(request, await this.idempotencyKey(request)));
