@@ -103,7 +103,7 @@ def select(query: Query) -> Selection:
     descending = query.sort.startswith("-")
     column = SORTS.get(query.sort.removeprefix("-"))
     if column is None:
-        raise BadRequest(f"sort must be one of {', '.join(SORTS)}, with - in front for descending")
+        raise _wrong("sort", f"must be one of {', '.join(SORTS)}, with - in front for descending")
     conditions: list[str] = []
     values: list[Any] = []
     if query.state:
@@ -137,7 +137,11 @@ def _decode_cursor(text: str, sort: str) -> tuple[str, str]:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         kind, value, id = json.loads(raw)
     except (ValueError, TypeError, RecursionError, binascii.Error):
-        raise BadRequest("cursor is not one that this server gave") from None
+        raise _wrong("cursor", "is not one that this server gave") from None
     if kind != sort or not isinstance(value, str) or not isinstance(id, str):
-        raise BadRequest("cursor belongs to a list with another sort")
+        raise _wrong("cursor", "belongs to a list with another sort")
     return value, id
+
+
+def _wrong(field: str, reason: str) -> BadRequest:
+    return BadRequest(f"{field} {reason}", [{"field": field, "reason": reason}])

@@ -145,6 +145,7 @@ async def test_queries_that_make_no_sense_are_told(fetch: Fetch, make: Make, par
     response = await fetch("GET", "experiments", params=params)
     assert response.code == 400
     assert read(response)["message"]
+    assert [error["field"] for error in read(response)["errors"]] == list(params)
 
 
 async def test_patch_changes_what_people_say_of_it(fetch: Fetch, make: Make) -> None:
