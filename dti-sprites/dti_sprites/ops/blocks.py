@@ -8,10 +8,10 @@ import torch
 
 CPU_ELEMENTS = 2**18  # of one block of candidates: 1 MiB of float32, about a core's second-level cache
 GPU_ELEMENTS = 2**26  # 256 MiB; a few such tensors exist at a time
-# Of the candidates of all layers, which several steps visit: 64 MiB. Small images, whose candidates would fit into a
+# Of the candidates of all layers, which several steps visit: 96 MiB. Small images, whose candidates would fit into a
 # cache one by one, are faster many at a time: there are some thirty operators per layer and visit.
-CPU_SEARCH_ELEMENTS = 2**24
-CPU_LAYER_ELEMENTS = 2**20
+CPU_SEARCH_ELEMENTS = 3 * 2**23
+CPU_LAYER_ELEMENTS = 2**20  # of what each layer leaves of each other one: 4 MiB
 
 
 def blocks(n_rows: int, n_columns: int, elements: int, device: torch.device) -> Iterator[tuple[slice, slice]]:

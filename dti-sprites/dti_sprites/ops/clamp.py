@@ -10,7 +10,7 @@ SLOPE = 0.01  # of the soft clamp outside [0, 1]
 
 def soft_clamp(values: Tensor) -> Tensor:
     """clamp(v, 0, 1) + 0.01·(v - clamp(v, 0, 1)): values outside keep a small gradient. Any shape."""
-    return values.clamp(0.0, 1.0) + SLOPE * (values.clamp_max(0.0) + (values - 1.0).clamp_min(0.0))
+    return torch.lerp(values.clamp(0.0, 1.0), values, SLOPE)
 
 
 def straight_clamp(values: Tensor) -> Tensor:
