@@ -181,13 +181,14 @@ class Index:
     def _put(self, items: list[tuple[Experiment, bool, str]]) -> None:
         if not items:
             return
+        # Before the others are kept from writing. Nothing in a record needs the deep copy of `to_dict`.
+        records = [json.dumps(vars(experiment)) for experiment, _, _ in items]
 
         def insert(connection: sqlite3.Connection) -> None:
-            for experiment, cancelling, stamp in items:
+            for (experiment, cancelling, stamp), record in zip(items, records, strict=True):
                 shown = "cancelling" if cancelling and experiment.state == "running" else experiment.state
                 # Somebody may have changed it, and the index, since it was read: then it is looked at again.
                 settled = experiment.ended and stamp == self._stamp(experiment.id)
-                record = json.dumps(experiment.to_dict())
                 note_put(connection, experiment, shown, record)
                 connection.execute(INSERT_ROW, row(experiment, shown, stamp, settled))
                 connection.execute(INSERT_RECORD, (experiment.id, record))

@@ -108,7 +108,8 @@ def _running(data_dir: Path) -> str:
 def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]]:
     chance = random.Random(1)
     api = server.url + "dti/api/"
-    with httpx.Client(headers=server.headers, timeout=60) as client:
+    # The first answer waits for the index of all experiments.
+    with httpx.Client(headers=server.headers, timeout=600) as client:
 
         def get(path: str) -> httpx.Response:
             answer = client.get(api + path)
