@@ -307,6 +307,7 @@ def test_review_by_one_key_each(open_result: Open, fresh: str, eyes: Any, server
     page.keyboard.press("r")
     page.locator(".review-image img").wait_for()
     assert page.locator(".review-head .num").inner_text() == "1 of 50"
+    eyes.until(page, "document.querySelector('.review-image img').src.includes('/originals/')")  # in full
     page.keyboard.press("s")
     page.keyboard.press("2")
     page.keyboard.press("u")

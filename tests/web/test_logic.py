@@ -72,6 +72,17 @@ def test_distances_are_read_after_the_members(modules: Modules) -> None:
     assert found["name"] == 'b/3, "x".png'
 
 
+def test_what_was_sent_one_by_one_comes_from_its_folder(modules: Modules) -> None:
+    """ "upload" is how the files are kept here; a reader knows them by their folders."""
+    found = modules(
+        """const { Result, sourceColumn } = await load('logic/table');
+        const of = (text) => { const source = sourceColumn(new Result(text)); return [0, 1].map(source); };
+        return [of('image_id,path,cluster_id,document\\n0,a/0.png,0,upload\\n1,a/1.png,0,Lyon 1501\\n'),
+          of('image_id,path,cluster_id\\n0,a/b/0.png,0\\n1,1.png,0\\n')];"""
+    )
+    assert found == [["a", "Lyon 1501"], ["a/b", ""]]
+
+
 def test_what_a_result_needs_is_asked_for_with_the_page() -> None:
     """A module that is missing from the list would be found only when the one that imports it has arrived."""
     web = Path(dti_service.__file__).parent / "web"

@@ -2,6 +2,8 @@
 
 import { h } from './dom.js';
 
+const SHOWABLE = /^(PNG|JPEG|GIF|WEBP|BMP)$/i; // formats that browsers draw; others are shown as the network saw them
+
 export class Pictures {
   /** `source`: ExperimentSource (or anything with file(path) and thumbnail(path, size)); `result`: Result. */
   constructor(source, result) {
@@ -26,6 +28,25 @@ export class Pictures {
 
   thumbnail(row, kind, side) { return this.source.thumbnail(this.imagePath(row, kind), Pictures.bucket(side)); }
   image(row, kind) { return this.source.file(this.imagePath(row, kind)); }
+
+  /** Address of the file that an image was read from; null where it is not at hand, or no browser draws it. */
+  async original(row) {
+    const found = await this.originals?.(row, this.result.ids[row]).catch(() => null);
+    return found && SHOWABLE.test(found.format ?? '') ? found.address : null;
+  }
+
+  /**
+   * Show an image: as the network saw it at once, and the original in its place when that is at hand. `wanted()`: is
+   * it still this image that is to be seen? Gives true when the original is shown.
+   */
+  async showBest(image, row, wanted) {
+    this.load(image, this.image(row, 'raw'));
+    const address = await this.original(row);
+    if (!address || !wanted()) return false;
+    image.onerror = () => this.load(image, this.image(row, 'raw'));
+    image.src = address;
+    return true;
+  }
 
   /**
    * Prototype k as fitted to an image, at full size or as a thumbnail: kept by the run for the cluster that it chose,

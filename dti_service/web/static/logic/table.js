@@ -218,10 +218,21 @@ function parseNumber(text) {
   return text === undefined || text === '' ? NaN : Number(text);
 }
 
+/** What files that somebody sent one by one have as their document: it says nothing of where they come from. */
+export const UNNAMED = 'upload';
+
 /** The folder of a file name: what images are grouped by when nothing better is known of their source. */
 export function folderOf(name) {
   const at = name.lastIndexOf('/');
   return at < 0 ? '' : name.slice(0, at);
+}
+
+/** What an image's source is: its document where the run knows it, else its folder. */
+export function sourceColumn(result) {
+  const named = ['document', 'source'].find((name) => result.header.includes(name));
+  if (!named) return (row) => folderOf(result.names[row]);
+  const known = new Array(result.n);
+  return (row) => (known[row] ??= [result.others(row)[named]].find((one) => one && one !== UNNAMED) ?? folderOf(result.names[row]));
 }
 
 /** Counts of `values` in `bins` equal steps between the smallest and the largest. */

@@ -46,7 +46,7 @@ export class BeginPart {
     const name = h('a', { href: `#/e/${encodeURIComponent(id)}${reading ? `?v=${encodeURIComponent(reading)}` : ''}` }, record.name || t('unnamed'));
     const [before, after] = t(reading ? 'begin.reading' : 'begin.raw', { name: '\u0000', reading: document?.title || reading, n: clusters.length }).split('\u0000');
     fill(this.words, before, name, after);
-    fill(this.note, record.notebook === 'dti_sprites' && h('p.notice', { role: 'note' }, icon('help', 18), h('span', null, t('begin.sprites'))));
+    fill(this.note, record.notebook === 'dti_sprites' && h('p.notice.begin-note', { role: 'note' }, icon('help', 18), h('span', null, t('begin.sprites'))));
     fill(this.clusters, clusters.map((one) => h('span', { title: curation.name(one) }, pictures.prototypeImage(curation.cluster(one), 56))));
     return clusters.length;
   }

@@ -7,7 +7,6 @@ import { provenance } from './provenance.js';
 
 const LAYOUTS = ['beside', 'single', 'overlay', 'difference', 'layers'];
 const MOST_ZOOM = 40;
-const SHOWABLE = /^(PNG|JPEG|GIF|WEBP|BMP)$/i; // formats that browsers draw; others are shown as the network saw them
 
 /**
  * Open the viewer over a ResultView. Options: layout, onShow(row), onClose(row, {quiet}), order (rows to walk through;
@@ -139,17 +138,11 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     const cluster = curation.cluster(curation.place[row]);
     const fitted = pictures.fitted(row, cluster?.prototype);
     const raw = () => {
-      const figure = pane(t('image.raw'), pictures.image(row, 'raw'), { kind: 'raw' });
+      const figure = pane(t('image.raw'), null, { kind: 'raw' });
       const mine = row;
-      // The original file, where it is at hand, takes the place of what the network saw.
-      pictures.originals?.(row, view.result.ids[row]).then((found) => {
-        if (!found || row !== mine || !figure.isConnected || !SHOWABLE.test(found.format ?? '')) return;
-        const { address } = found;
-        const image = figure.querySelector('img');
-        image.onerror = () => pictures.load(image, pictures.image(mine, 'raw'));
-        image.src = address;
-        figure.querySelector('figcaption').firstChild.textContent = t('image.original');
-      }).catch(() => {});
+      pictures.showBest(figure.querySelector('img'), row, () => row === mine && figure.isConnected).then((original) => {
+        if (original) figure.querySelector('figcaption').firstChild.textContent = t('image.original');
+      });
       return figure;
     };
     const fit = () => (fitted ? pane(t('image.fitted'), fitted, { kind: 'fitted' })

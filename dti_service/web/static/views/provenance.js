@@ -1,7 +1,7 @@
 // Where an image comes from, as far as the run knows.
 
 import { fill, h } from '../lib/dom.js';
-import { folderOf } from '../logic/table.js';
+import { folderOf, UNNAMED } from '../logic/table.js';
 
 const HIDDEN = /^(matrix_.*|dist_cluster_.*|layers)$/; // what the image's picture shows better
 
@@ -36,14 +36,16 @@ export function provenance(view, row) {
   const name = result.names[row];
   const word = (key) => (t(`source.${key}`) === `source.${key}` ? key : t(`source.${key}`));
   const facts = new Map([['file', name.slice(name.lastIndexOf('/') + 1)], ['folder', folderOf(name)], ['number', String(result.ids[row])]]);
-  for (const [key, value] of Object.entries(result.others(row))) if (value && !HIDDEN.test(key)) facts.set(key, value);
+  for (const [key, value] of Object.entries(result.others(row))) if (value && !HIDDEN.test(key) && !(key === 'document' && value === UNNAMED)) facts.set(key, value);
   const list = h('dl.facts');
   const draw = () => fill(list, [...facts].filter(([, value]) => value).map(([key, value]) => [h('dt', null, word(key)), h('dd', null, linked(value))]));
   draw();
   view.pictures.originals?.(row, result.ids[row]).then((found) => {
     if (!found) return;
     const { source = {}, width, height } = found;
-    for (const key of ['document', 'page', 'label', 'src']) if (source[key] !== null && source[key] !== undefined) facts.set(key, String(source[key]));
+    // Of files that somebody sent, how they are filed here says nothing to a reader.
+    const ours = source.type === 'upload' ? ['src'] : [];
+    for (const key of ['document', 'page', 'label', 'src']) if (source[key] !== null && source[key] !== undefined && !ours.includes(key) && source[key] !== UNNAMED) facts.set(key, String(source[key]));
     if (width && height) facts.set('size', t('image.size', { width, height }));
     const box = source.crop?.box;
     const page = box && pageOf(box, source.crop.pixels, width, height);

@@ -13,7 +13,7 @@ import { STATES, UNSORTED } from '../logic/curation.js';
 import { sectionsWithin, tilesInRect } from '../logic/layout.js';
 import { CLUSTER_ORDERS, doubtfulQueue, facetsOf, IMAGE_ORDERS, isUnfit, outliers } from '../logic/order.js';
 import { Selection } from '../logic/selection.js';
-import { folderOf } from '../logic/table.js';
+import { sourceColumn } from '../logic/table.js';
 import { Dock } from './dock.js';
 import { exportMenu } from './export.js';
 import { beganFrom, learnMenu } from './learn.js';
@@ -968,11 +968,3 @@ export class ResultView {
 }
 
 const splitTags = (text) => [...new Set(text.split(',').map((tag) => tag.trim()).filter(Boolean))];
-
-/** What an image's source is: its document where the run knows it, else its folder. */
-function sourceColumn(result) {
-  const named = ['document', 'source'].find((name) => result.header.includes(name));
-  if (!named) return (row) => folderOf(result.names[row]);
-  const known = new Array(result.n);
-  return (row) => (known[row] ??= result.others(row)[named] || folderOf(result.names[row]));
-}

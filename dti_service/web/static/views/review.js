@@ -83,7 +83,7 @@ export function openReview(view, rows) {
         const near = curation.nearest(row, 2).find(({ id }) => id !== own);
         count.textContent = t('review.count', { at: i18n.number(at + 1), total: i18n.number(rows.length) });
         const image = h('img', { alt: result.names[row] });
-        pictures.load(image, pictures.image(row, 'raw'));
+        pictures.showBest(image, row, () => image.isConnected);
         image.onload = () => image.classList.toggle('small-source', image.naturalWidth < 300);
         fill(stage,
           h('div.review-choices', null, choice(own, curation.distance(row), 's', t('review.stays'), () => settle(null), true)),

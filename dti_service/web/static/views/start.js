@@ -123,7 +123,7 @@ class StartForm {
     part(t('start.name'), 'name', this.namePart()),
     this.advanced,
     h('div.start-foot', null, this.go, this.time));
-    fill(this.element, h('div.page.start', null, h('h1', null, t(this.curated ? 'begin.heading' : this.former ? 'start.again' : 'start.title')), this.former && h('p.muted', null, t('start.again.of', { name: this.former.name })), this.kindPart(), form));
+    fill(this.element, h('div.page.start', null, h('h1', null, t(this.curated ? 'begin.heading' : this.former ? 'start.again' : 'start.title')), this.former?.notebook === this.notebook && h('p.muted', null, t('start.again.of', { name: this.former.name })), this.kindPart(), form));
     if (this.curated) this.title(t('begin.heading'));
     this.estimate();
   }
