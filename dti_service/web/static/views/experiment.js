@@ -27,7 +27,9 @@ export function mount(element, context, { id, route }) {
     try {
       const record = await source.record();
       if (gone) return;
-      await show(record, record.state === 'succeeded' ? await source.members() : null);
+      const members = record.state === 'succeeded' ? await source.members() : null;
+      api.early.clear(); // what was answered while it ran says nothing about how it ends
+      await show(record, members);
     } catch (error) {
       if (!gone) failed(error);
     }
