@@ -414,6 +414,15 @@ class Eyes:
         """Wait until what was done has reached the server."""
         cls.until(page, "document.querySelector('.save-state').dataset.status === 'saved'")
 
+    @classmethod
+    def moved(cls, page: Page, before: dict[str, int]) -> dict[str, int]:
+        """The clusters, once they are not those of `before`: which is second best may have to be read first."""
+        end = time.monotonic() + 30
+        while (now := cls.clusters(page)) == before:
+            assert time.monotonic() < end, "nothing was moved"
+            page.wait_for_timeout(50)
+        return now
+
     @staticmethod
     def clicks(page: Page) -> int:
         """Presses of the pointer since the last call."""
