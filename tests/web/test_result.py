@@ -371,7 +371,7 @@ def scenes(runs: Any, server: Any) -> Iterator[str]:
     server.call("DELETE", f"experiments/{experiment}")
 
 
-def test_a_run_that_follows_sprites_says_what_it_is(open_result: Open, scenes: str) -> None:
+def test_a_run_that_follows_sprites_says_what_it_is(scenes: str, open_result: Open) -> None:
     """Training with sprites cannot begin from clusters; the page says so before anything is started."""
     page = open_result("scenes")
     page.get_by_role("button", name="Next").click()
@@ -383,7 +383,7 @@ def test_a_run_that_follows_sprites_says_what_it_is(open_result: Open, scenes: s
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_where_a_sprite_is_transparent_is_seen(open_result: Open, scenes: str, scheme: str) -> None:
+def test_where_a_sprite_is_transparent_is_seen(scenes: str, open_result: Open, scheme: str) -> None:
     """Sprites are mostly paper or ink: two greys between them lie behind, in both themes."""
     page = open_result("scenes", color_scheme=scheme)
     for selector in (".cluster .prototype img", ".rail-item img"):
@@ -393,7 +393,7 @@ def test_where_a_sprite_is_transparent_is_seen(open_result: Open, scenes: str, s
         assert all(110 < grey < 180 for grey in greys)
 
 
-def test_sprites_masks_and_layers(open_result: Open, scenes: str, eyes: Any) -> None:
+def test_sprites_masks_and_layers(scenes: str, open_result: Open, eyes: Any) -> None:
     page = open_result("scenes")
     page.locator(".cluster .prototype").first.click()
     page.locator(".learned figure").nth(3).wait_for()
