@@ -168,7 +168,7 @@ def from_iiif(runs: Any, server: Any) -> Iterator[str]:
     catalogue.remove(dataset.id)
 
 
-def test_web_annotations_and_the_place_on_the_page(open_result: Open, from_iiif: str, eyes: Any) -> None:
+def test_web_annotations_and_the_place_on_the_page(from_iiif: str, open_result: Open, eyes: Any) -> None:
     page = open_result("iiif")
     name, data = take(page, "Web annotations")
     assert name.endswith(".jsonld")
