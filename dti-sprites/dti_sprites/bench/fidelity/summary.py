@@ -65,10 +65,7 @@ def reached(task: Task, row: Mapping[str, Any]) -> bool | None:
     """Whether the means reach all published figures; None where there are none."""
     if not task.marks:
         return None
-    for name, mark in task.marks.items():
-        if row["metrics"][name]["mean"] < mark:
-            return False
-    return True
+    return all(row["metrics"][name]["mean"] >= mark for name, mark in task.marks.items())
 
 
 # The file that holds all rows, of which RESULTS.md is made
