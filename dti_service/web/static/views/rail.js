@@ -71,14 +71,18 @@ export class Rail {
   /** Mark the cluster that is at the top of the view. */
   mark(id) {
     if (this.marked === id) return;
+    const { list } = this;
+    const item = this.items.get(id);
+    let top = null;
+    if (item) { // measured before anything changes
+      const { offsetTop, offsetHeight } = item.element;
+      const { scrollTop, clientHeight } = list;
+      if (offsetTop < scrollTop) top = offsetTop - 8;
+      else if (offsetTop + offsetHeight > scrollTop + clientHeight) top = offsetTop + offsetHeight - clientHeight + 8;
+    }
     this.items.get(this.marked)?.button.removeAttribute('aria-current');
     this.marked = id;
-    const item = this.items.get(id);
-    if (!item) return;
-    item.button.setAttribute('aria-current', 'true');
-    const { list } = this;
-    const box = item.element;
-    if (box.offsetTop < list.scrollTop) list.scrollTop = box.offsetTop - 8;
-    else if (box.offsetTop + box.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = box.offsetTop + box.offsetHeight - list.clientHeight + 8;
+    item?.button.setAttribute('aria-current', 'true');
+    if (top !== null) list.scrollTop = top;
   }
 }

@@ -82,6 +82,7 @@ export class ResultView {
     const idle = globalThis.requestIdleCallback ?? ((fn) => setTimeout(fn, 200));
     idle(async () => {
       if (this.gone) return;
+      this.view.drawAhead();
       for (const load of Object.values(later)) load().catch(() => {});
       await this.distances.quietly().catch(() => {}); // asked for again when somebody needs them
     });
@@ -146,7 +147,7 @@ export class ResultView {
       cluster: (act, id, button) => this.clusterAction(act, id, button),
       clearFilter: () => this.setFilter({ text: '', source: '', tag: '', only: '', cluster: '', facets: {} }),
     };
-    this.view = new ClusterView(this.mainElement, this.viewOptions());
+    this.view = new ClusterView(this.mainElement, this.viewOptions({ first: true, onScroll: (top) => this.markRail(top) }));
     this.rail = new Rail(this.railElement, this);
     this.dock = new Dock(this.dockElement, this);
   }
@@ -256,13 +257,6 @@ export class ResultView {
     });
     ends.listen(document, 'visibilitychange', () => document.hidden && this.session.save());
     ends.listen(window, 'online', () => this.session.save());
-    let frame = 0;
-    ends.listen(this.mainElement, 'scroll', () => {
-      frame ||= requestAnimationFrame(() => {
-        frame = 0;
-        this.markRail();
-      });
-    }, { passive: true });
     const chosen = () => this.selection.size > 0;
     const focused = () => this.view.focusRow;
     const either = () => chosen() || (this.element.contains(document.activeElement) && document.activeElement.classList.contains('tile'));
@@ -391,9 +385,8 @@ export class ResultView {
     this.barCount.textContent = t('n.chosen', { n: i18n.number(n), count: n });
   }
 
-  markRail() {
-    const top = this.mainElement.scrollTop + 80;
-    const section = sectionsWithin(this.view.layout, top, top)[0];
+  markRail(top) {
+    const section = sectionsWithin(this.view.layout, top + 80, top + 80)[0];
     if (section) this.rail.mark(section.id);
   }
 
@@ -642,6 +635,8 @@ export class ResultView {
     const focusWas = this.view.focusRow;
     const after = focusWas !== null && rows.includes(focusWas) ? this.heir(rows) : null;
     const hadFocus = document.activeElement?.closest?.('.cluster-view') === this.mainElement;
+    // The focus goes on before its image does: afterwards the browser would have to lay everything out for it at once.
+    if (after !== null && hadFocus && target !== '+new') this.view.tileOf(after)?.focus({ preventScroll: true });
     let done;
     if (target === '+new') done = this.createFrom(rows);
     else done = this.act((curation) => curation.move(rows, target));

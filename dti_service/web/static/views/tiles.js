@@ -6,13 +6,13 @@ import { keepPlace, layout, prototypeSize, sectionsWithin, tilePlace, tilesWithi
 import { median } from '../logic/order.js';
 import { STATES, UNSORTED } from '../logic/curation.js';
 
-const OVER = 420; // pixels beyond the edges that are drawn ahead of scrolling
+const AHEAD = 420; // pixels beyond the edges that are drawn ahead of scrolling
 
 export class ClusterView {
   /**
    * `element` becomes the scrolling view. Options: ui, session, arrangement, selection, pictures, settings (store of
    * {mode, pictures, tile, captions}), actions (what the buttons do), only (ids of the clusters to show, for a view
-   * beside the main one), label.
+   * beside the main one), first (draw only what is in sight until `drawAhead()`), onScroll(top), label.
    */
   constructor(element, options) {
     Object.assign(this, options);
@@ -22,17 +22,19 @@ export class ClusterView {
     this.pool = [];
     this.focusRow = null;
     this.lastSection = null; // where the user did something last: what must not move
+    this.over = this.first ? 0 : AHEAD;
     element.classList.add('cluster-view');
     element.dataset.tabStop = '';
     this.canvas = h('div.cluster-canvas');
     this.emptyNote = h('div');
     fill(element, this.canvas, this.emptyNote);
 
-    let frame = 0;
+    this.frame = 0; // of a scroll that is not drawn yet
     this.ends.listen(element, 'scroll', () => {
-      frame ||= requestAnimationFrame(() => {
-        frame = 0;
-        this.draw();
+      this.frame ||= requestAnimationFrame(() => {
+        this.frame = 0;
+        this.onScroll?.(element.scrollTop); // before anything is drawn: what it measures is still known
+        this.drawAhead();
       });
     }, { passive: true });
     this.width = 0;
@@ -87,6 +89,7 @@ export class ClusterView {
   relayout({ keep = true } = {}) {
     const { mode, tile, captions } = this.settings.get();
     const before = this.layout;
+    if (before) this.over = AHEAD;
     const style = getComputedStyle(this.element);
     this.outer = this.element.clientWidth;
     this.width = this.outer - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
@@ -117,6 +120,12 @@ export class ClusterView {
       this.ui.button(t('filter.clear'), { onclick: () => this.actions.clearFilter() }));
   }
 
+  /** From now on also what a little scrolling brings into sight. */
+  drawAhead() {
+    this.over = AHEAD;
+    this.draw();
+  }
+
   /** Draw pictures and texts anew without moving anything. */
   refresh() {
     for (const view of this.sections.values()) view.stale = true;
@@ -125,9 +134,10 @@ export class ClusterView {
 
   draw(force = false) {
     if (!this.layout) return;
-    const top = this.element.scrollTop;
-    const bottom = top + this.element.clientHeight;
-    const wanted = sectionsWithin(this.layout, top - OVER, bottom + OVER);
+    const [top, height] = [this.element.scrollTop, this.element.clientHeight];
+    const bottom = top + height;
+    this.drawn = { top, height };
+    const wanted = sectionsWithin(this.layout, top - this.over, bottom + this.over);
     const keep = new Set(wanted.map(({ id }) => id));
     for (const [id, view] of this.sections) {
       if (keep.has(id)) continue;
@@ -146,7 +156,7 @@ export class ClusterView {
       }
       before = view.element;
       if (force || view.section !== section) view.place(section);
-      view.draw(top - OVER, bottom + OVER);
+      view.draw(top - this.over, bottom + this.over);
     }
     this.updateTabStop();
   }
@@ -168,6 +178,11 @@ export class ClusterView {
   rowOf(target) {
     const tile = target.closest?.('.tile');
     return tile ? Number(tile.dataset.row) : null;
+  }
+
+  /** What is in sight: {top, height}. Asked of the browser only where it is not known: that costs a layout. */
+  sight() {
+    return this.frame || !this.drawn ? { top: this.element.scrollTop, height: this.element.clientHeight } : this.drawn;
   }
 
   // -- places ----------------------------------------------------------------------------------------------------
@@ -200,9 +215,10 @@ export class ClusterView {
       section = this.sectionOf(id);
     }
     const y = section.y + tilePlace(section, at).y;
-    const { scrollTop, clientHeight } = this.element;
-    if (y < scrollTop) this.element.scrollTop = Math.max(0, y - 16);
-    else if (y + section.stepY > scrollTop + clientHeight) this.element.scrollTop = y + section.stepY - clientHeight + 16;
+    const { top, height } = this.sight();
+    if (y < top) this.element.scrollTop = Math.max(0, y - 16);
+    else if (y + section.stepY > top + height) this.element.scrollTop = y + section.stepY - height + 16;
+    else if (this.tileOf(row)) return this.tileOf(row);
     this.draw();
     return this.tileOf(row);
   }
@@ -211,7 +227,7 @@ export class ClusterView {
     const tile = this.reveal(row);
     if (!tile) return false;
     this.setFocusRow(row);
-    tile.focus({ preventScroll: true });
+    if (document.activeElement !== tile) tile.focus({ preventScroll: true });
     return true;
   }
 
@@ -229,7 +245,7 @@ export class ClusterView {
   updateTabStop() {
     const current = this.focusRow === null ? null : this.tileOf(this.focusRow);
     if (current) {
-      current.tabIndex = 0;
+      if (current.tabIndex !== 0) current.tabIndex = 0; // to set it on what has the focus costs a layout
       if (this.stop && this.stop !== current) this.stop.tabIndex = -1;
       this.stop = current;
       return;
@@ -561,7 +577,8 @@ function bindTile(view, tile, row, { pictures: kind, captions, tile: side }, id)
   const { curation, pictures } = view;
   const { result } = curation;
   tile.dataset.row = row;
-  tile.tabIndex = row === view.focusRow ? 0 : -1;
+  const stop = row === view.focusRow ? 0 : -1;
+  if (tile.tabIndex !== stop) tile.tabIndex = stop;
   const name = result.names[row];
   const distance = curation.distance(row);
   // What the image's cluster stands for, as the model fits it; where there is no such thing, nothing is made up.
