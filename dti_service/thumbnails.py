@@ -98,7 +98,8 @@ def _encode(image: Image.Image, size: int, form: str) -> bytes:
     while True:
         for quality in _QUALITIES:
             buffer = io.BytesIO()
-            image.save(buffer, form.upper(), quality=quality, alpha_quality=quality)
+            # WebP's method 2 takes half the time of the usual 4, for a twentieth more bytes.
+            image.save(buffer, form.upper(), quality=quality, alpha_quality=quality, method=2)
             if buffer.tell() <= budget:
                 return buffer.getvalue()
         image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))
