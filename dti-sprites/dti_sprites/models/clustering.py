@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, nn
@@ -60,24 +61,19 @@ class ClusteringModel(DTIModel):
     def set_stage(self, stage: int) -> None:
         self.sequence.active = stage
 
-    def start_from(self, prototypes: Tensor) -> None:
-        """Prototypes (k, C, H, W) for the first k. Raises ConfigError when they are not learnt as pixels."""
+    def start_from(self, prototypes: Tensor, masks: Mapping[int, Tensor] | None = None) -> None:
+        """Prototypes (k, C, H, W) for the first k; these models have no masks. Raises ConfigError when prototypes are
+        not learnt as pixels."""
         if not isinstance(self.prototypes, PixelPrototypes):
             raise ConfigError([("model.source", "must be pixels to begin from given prototypes")])
-        with torch.no_grad():
-            self.prototypes.pixels[: len(prototypes)] = prototypes.to(self.prototypes.pixels)
+        for k, image in enumerate(prototypes):
+            self.prototypes.begin(k, image)
 
-    def fix(self, count: int) -> None:
+    def fix(self, count: int, masked: Set[int] = frozenset()) -> None:
         """From now on the first `count` prototypes take part in training, but do not change."""
         if not isinstance(self.prototypes, PixelPrototypes):
             raise ConfigError([("model.source", "must be pixels to keep prototypes fixed")])
-
-        def still(gradient: Tensor) -> Tensor:
-            gradient = gradient.clone()
-            gradient[:count] = 0.0
-            return gradient
-
-        self.prototypes.pixels.register_hook(still)
+        self.prototypes.fix(range(count))
 
     def set_epoch(self, completed: int) -> list[str]:
         before = self.stage

@@ -26,7 +26,7 @@ from dti_sprites.training.checkpoint import (
     save_checkpoint,
 )
 from dti_sprites.training.device import Backends, prepare_encoder, resolve_device
-from dti_sprites.training.given import as_clustering, check_start
+from dti_sprites.training.given import as_startable, check_start
 from dti_sprites.training.interrupt import DeferredInterrupt
 from dti_sprites.training.memory import check_memory
 from dti_sprites.training.optimiser import GroupedAdam
@@ -113,7 +113,7 @@ class Trainer:
         """Start from the images."""
         self.model.initialise(self.images.images, self.noise)
         if self.given is not None:
-            as_clustering(self.model).start_from(self.given.prototypes)
+            as_startable(self.model).start_from(self.given.prototypes, self.given.masks)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
@@ -257,7 +257,7 @@ class Trainer:
         if self.pins is None:
             out = self.model.step(x, weight)
         else:
-            out = as_clustering(self.model).step(x, weight, self.pins[indices.to(self.device)])
+            out = as_startable(self.model).step(x, weight, self.pins[indices.to(self.device)])
         out.loss.backward()
         self.optimizer.step()
         self.record.add(out, len(x))

@@ -6,11 +6,14 @@ from dti_sprites.data.imageset import ImageSet
 from dti_sprites.errors import ConfigError
 from dti_sprites.models import DTIModel
 from dti_sprites.models.clustering import ClusteringModel
+from dti_sprites.models.sprites import DTISprites
 from dti_sprites.start import Start
 
+Startable = ClusteringModel | DTISprites
 
-def as_clustering(model: DTIModel) -> ClusteringModel:
-    assert isinstance(model, ClusteringModel)  # seen to by check_start
+
+def as_startable(model: DTIModel) -> Startable:
+    assert isinstance(model, Startable)  # seen to by check_start
     return model
 
 
@@ -19,13 +22,15 @@ def check_start(model: DTIModel, start: Start | None, images: ImageSet) -> Start
     pinned = images.pins is not None
     if start is None and not pinned:
         return None
-    if not isinstance(model, ClusteringModel):
-        raise ConfigError([("model.kind", "must be kmeans or gmm to begin from given clusters")])
+    if not isinstance(model, Startable):
+        raise ConfigError([("model.kind", "must be kmeans, gmm or sprites to begin from given clusters")])
+    if isinstance(model, DTISprites):
+        model.check_startable()
     k = 0 if start is None else len(start.prototypes)
     top = max(k, 1 + int(images.pins.max()) if images.pins is not None else 0)
     if top > model.n_prototypes:
         reason = f"must be at least {top}, the number of clusters to begin from, not {model.n_prototypes}"
         raise ConfigError([("model.n_prototypes", reason)])
     if start is not None and start.fixed:
-        model.fix(k)
+        model.fix(k, set(start.masks))
     return start

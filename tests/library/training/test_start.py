@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dti_sprites import ConfigError, DataError, RunConfig, start_from_clusters, train
 from dti_sprites.data import load_images
@@ -116,13 +117,64 @@ def test_goes_on_after_an_interruption_as_without(images, tmp_path):
     assert np.array_equal(whole.labels, again.labels)
 
 
-def test_more_clusters_than_prototypes_and_sprites_are_refused(images, tmp_path):
+def test_more_clusters_than_prototypes_and_layers_are_refused(images, tmp_path):
     image_set = load_images(images, config().data)
     start = start_from_clusters(image_set, np.arange(60) % 3)
     with pytest.raises(ConfigError, match=r"n_prototypes.*at least 3"):
         train(config(k=2), images, tmp_path / "a", start=start)
-    sprites = RunConfig.from_dict(
-        {"model": {"kind": "sprites", "n_prototypes": 3}, "training": {"device": "cpu"}}
+    layers = config(kind="sprites").replace(model={"sprites": {"n_layers": 2}})
+    with pytest.raises(ConfigError, match=r"n_layers.*must be 1"):
+        train(layers, images, tmp_path / "b", start=start)
+    small = config(kind="sprites").replace(
+        model={"sprites": {"sprite_size": 8, "layer_transformation_sequence": "color_position"}}
     )
-    with pytest.raises(ConfigError, match="kmeans or gmm"):
-        train(sprites, images, tmp_path / "b", start=start)
+    with pytest.raises(ConfigError, match=r"sprite_size.*the images' size"):
+        train(small, images, tmp_path / "c", start=start)
+
+
+def sprite(shade, side):
+    """(16, 16, 2) a grey square on nothing, as a run with sprites leaves it."""
+    picture = np.full((16, 16, 2), shade, np.uint8)
+    picture[..., 1] = 0
+    picture[8 - side // 2 : 8 + side // 2, 8 - side // 2 : 8 + side // 2, 1] = 255
+    return picture
+
+
+def mask(folder, k):
+    """(16, 16) what a run left as the mask of a sprite."""
+    return np.asarray(Image.open(folder / "results" / "masks" / f"mask{k}.png"))
+
+
+@pytest.mark.parametrize("method", ["min", "linear"])
+def test_fixed_sprites_stay_and_pinned_images_too(images, tmp_path, method):
+    """Two have masks; of the third only the mean of its images is known, so that its mask is learnt."""
+    clusters = np.where(np.arange(60) < 54, np.arange(60) // 20, -1)
+    image_set = load_images(images, config().data)
+    learned = {0: sprite(30, 4), 1: sprite(60, 10)}
+    start = start_from_clusters(image_set, clusters, learned, fixed=True, pinned=True)
+    assert sorted(start.masks) == [0, 1]
+    settings = config(kind="sprites", epochs=4).replace(model={"selection": {"method": method}})
+    run = train(settings, images, tmp_path / "results", start=start)
+    pinned = clusters >= 0
+    assert (run.labels[pinned] == clusters[pinned]).all()
+    assert np.allclose(run.prototypes, start.prototypes.permute(0, 2, 3, 1), atol=1e-6)
+    for k in (0, 1):
+        assert np.array_equal(mask(tmp_path, k), learned[k][..., 1])
+    assert 0 < mask(tmp_path, 2).mean() < 255
+    free = ~pinned
+    if method == "min":
+        assert (run.labels[free] == run.distances[free].argmin(1)).all()
+        assert (run.assign(images).labels == run.assign(images).distances.argmin(1)).all()
+
+
+def test_free_sprites_move_from_where_they_began(images, tmp_path):
+    clusters = np.arange(60) % 3
+    image_set = load_images(images, config().data)
+    start = start_from_clusters(
+        image_set, clusters, {k: sprite(30, side) for k, side in enumerate((4, 7, 10))}
+    )
+    train(config(kind="sprites", epochs=3), images, tmp_path / "results", start=start)
+    for k, side in enumerate((4, 7, 10)):
+        change = np.abs(mask(tmp_path, k).astype(int) - sprite(30, side)[..., 1])
+        assert change.max() > 0
+        assert change.mean() < 25

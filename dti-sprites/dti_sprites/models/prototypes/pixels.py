@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,23 @@ class PixelPrototypes(nn.Module):
     def initialise(self, images: Tensor) -> None:
         """Start from `images` (K, C, h, w)."""
         self.pixels.copy_(images)
+
+    @torch.no_grad()
+    def begin(self, k: int, image: Tensor) -> None:
+        """Start row `k` from an image (C, h, w)."""
+        self.pixels[k] = image.to(self.pixels)
+
+    def fix(self, rows: Iterable[int]) -> None:
+        """From now on these rows take part in training, but do not change."""
+        still = sorted(rows)
+
+        def hold(gradient: Tensor) -> Tensor:
+            gradient = gradient.clone()
+            gradient[still] = 0.0
+            return gradient
+
+        if still:
+            self.pixels.register_hook(hold)
 
     def restart(
         self,

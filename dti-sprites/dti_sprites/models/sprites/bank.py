@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,26 @@ class SpriteBank(nn.Module):
         ):
             start = initial_images(kind, channels, self.k, self.size, generator, value, std)
             start_prototypes(part, kind, start)
+
+    def begin(self, colours: Tensor, masks: Mapping[int, Tensor]) -> None:
+        """Colours (k, C, h, w) of the first k sprites, and masks (1, h, w) of those whose mask is known.
+
+        Colours that are never learnt stay as the settings say.
+        """
+        assert isinstance(self.colours, PixelPrototypes)
+        assert isinstance(self.masks, PixelPrototypes)
+        if self.config.freeze_foreground is not True:
+            for k, image in enumerate(colours):
+                self.colours.begin(k, image)
+        for k, mask in masks.items():
+            self.masks.begin(k, mask)
+
+    def fix(self, count: int, masked: Set[int]) -> None:
+        """From now on the colours of the first `count` sprites and the masks of those in `masked` do not change."""
+        assert isinstance(self.colours, PixelPrototypes)
+        assert isinstance(self.masks, PixelPrototypes)
+        self.colours.fix(range(count))
+        self.masks.fix(masked)
 
     def shown(self) -> tuple[Tensor, Tensor]:
         """Colours (K, C, h, w) and masks (K, 1, h, w), both clamped."""

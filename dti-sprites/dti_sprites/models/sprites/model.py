@@ -6,7 +6,7 @@ gradient, candidates are compared without one, in blocks of images, and the chos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from dti_sprites.config.checks import as_pair
 from dti_sprites.errors import ConfigError
 from dti_sprites.models.base import DTIModel, Inference, Restart, StepOutput
 from dti_sprites.models.encoder import Encoder
+from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.models.prototypes.rows import copy_rows
 from dti_sprites.models.sprites.bank import Backgrounds, SpriteBank
 from dti_sprites.models.sprites.composition import compose
@@ -124,6 +125,26 @@ class DTISprites(DTIModel):
         if self.backgrounds is not None:
             self.backgrounds.initialise(images, generator)
 
+    def check_startable(self) -> None:
+        """Raise ConfigError unless sprites can begin from clusters of whole images: one in each, as large as it."""
+        if self.n_layers > 1:
+            reason = "must be 1 to begin from given clusters: they do not say what lies in which layer"
+            raise ConfigError([("model.sprites.n_layers", reason)])
+        if self.sprite_size != self.image_size:
+            reason = "must be the images' size to begin from given clusters"
+            raise ConfigError([("model.sprites.sprite_size", reason)])
+        if not isinstance(self.bank.colours, PixelPrototypes):
+            raise ConfigError([("model.source", "must be pixels to begin from given prototypes")])
+
+    def start_from(self, prototypes: Tensor, masks: Mapping[int, Tensor]) -> None:
+        """Colours (k, C, H, W) of the first k sprites, and their masks (1, H, W) where they are known."""
+        self.bank.begin(prototypes, masks)
+
+    def fix(self, count: int, masked: Set[int]) -> None:
+        """From now on the first `count` sprites take part in training, but do not change; of those that are not in
+        `masked` only the colours are known, and their masks are learnt."""
+        self.bank.fix(count, masked)
+
     def prototype_parameters(self) -> list[nn.Parameter]:
         backgrounds = [] if self.backgrounds is None else list(self.backgrounds.parameters())
         return [*self.bank.parameters(), *backgrounds]
@@ -225,8 +246,9 @@ class DTISprites(DTIModel):
         prediction: ScenePrediction,
         noise: Tensor | None,
         revisit: bool = False,
+        pins: Tensor | None = None,
     ) -> Choice:
-        """The sprites that explain x best."""
+        """The sprites that explain x best; with one layer those that `pins` (B,) says, -1: the best."""
         if self.n_layers > 1:
             return self.search(x, pixels, stack, backgrounds, prediction, noise, self.solve, revisit)
         with torch.no_grad():
@@ -234,7 +256,8 @@ class DTISprites(DTIModel):
             if backgrounds is not None:
                 every = torch.arange(len(backgrounds), device=x.device)
                 behind = [self.background(backgrounds, prediction, m.expand(len(x))) for m in every]
-            return best_sprite(x, pixels, stack, behind, self.renderer, prediction, noise, self.costs(x))
+            costs = self.costs(x)
+            return best_sprite(x, pixels, stack, behind, self.renderer, prediction, noise, costs, pins)
 
     def solve(self, scene: Scene, images: slice) -> Tensor:
         """Fill the layers of a scene with what fits best; returns the cost (B,)."""
@@ -281,12 +304,13 @@ class DTISprites(DTIModel):
         """(B, F), or None while nothing is predicted."""
         return self.encoder(x) if self.renderer.needs_features else None
 
-    def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
+    def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
+        """As every model; `pins` (B,), with one layer: the sprite that an image must show; -1: the best."""
         prediction = self.renderer.predict(self.features(x))
         noise, pixels = self.draw_noise(x), self.weight_of(x, weight)
         stack = self.bank.stack(noise is not None)
         backgrounds = None if self.backgrounds is None else self.backgrounds()
-        choice = self.choose(x, pixels, stack, backgrounds, prediction, noise)
+        choice = self.choose(x, pixels, stack, backgrounds, prediction, noise, pins=pins)
         colours, masks = self.layers(stack, prediction, choice.sprites, noise)
         behind = None if backgrounds is None else self.background(backgrounds, prediction, choice.background)
         occlusion = self.renderer.occlusion.order if prediction.occlusion is None else prediction.occlusion
@@ -311,8 +335,8 @@ class DTISprites(DTIModel):
     # Evaluation
 
     @torch.no_grad()
-    def infer(self, x: Tensor, weight: Tensor | None = None) -> Inference:
-        """The decomposition of each image.
+    def infer(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> Inference:
+        """The decomposition of each image, with `pins` as in `step`.
 
         `extras`: "choices" (B, L) sprite of each layer, K for none; "background_choices" (B,); "occlusion"
         (B, L, L), [i, j] how surely layer i hides layer j; "masks" (B, L, H, W); "layers" (B, L, C + 1, H, W)
@@ -323,19 +347,25 @@ class DTISprites(DTIModel):
         training = self.training
         self.eval()
         features = self.features(x)
-        found = self.decompose(x, self.weight_of(x, weight), features, None, self.n_layers > 1)
+        found = self.decompose(x, self.weight_of(x, weight), features, None, self.n_layers > 1, pins)
         self.train(training)
         return found
 
     def decompose(
-        self, x: Tensor, pixels: Tensor, features: Tensor | None, solve: Solver | None, revisit: bool
+        self,
+        x: Tensor,
+        pixels: Tensor,
+        features: Tensor | None,
+        solve: Solver | None,
+        revisit: bool,
+        pins: Tensor | None = None,
     ) -> Inference:
         """What `infer` returns, with the sprites that `solve` finds; None: the best."""
         prediction = self.renderer.predict(features)
         stack = self.bank.stack(noise=False)
         backgrounds = None if self.backgrounds is None else self.backgrounds()
         if solve is None:
-            choice = self.choose(x, pixels, stack, backgrounds, prediction, None, revisit)
+            choice = self.choose(x, pixels, stack, backgrounds, prediction, None, revisit, pins)
         else:
             choice = self.search(x, pixels, stack, backgrounds, prediction, None, solve, revisit)
         return self.describe(stack, backgrounds, prediction, choice)

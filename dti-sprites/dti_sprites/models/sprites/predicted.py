@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dti_sprites.config import RunConfig
 from dti_sprites.models.base import Inference, StepOutput
+from dti_sprites.models.clustering import only_pinned
 from dti_sprites.models.selection import Selection, binary_penalty, frequency_penalty
 from dti_sprites.models.sprites.composition import compose, visibility
 from dti_sprites.models.sprites.model import DTISprites
@@ -63,9 +64,9 @@ class PredictedSprites(DTISprites):
         p = self.selection.activate(logits[..., :-1])
         return torch.cat([p, torch.zeros_like(p[..., :1])], dim=-1)
 
-    def step(self, x: Tensor, weight: Tensor | None = None) -> StepOutput:
+    def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
         features = self.encoder(x)
-        prediction, p = self.renderer.predict(features), self.probabilities(features)
+        prediction, p = self.renderer.predict(features), pinned(self.probabilities(features), pins)
         noise, pixels = self.draw_noise(x), self.weight_of(x, weight)
         stack = self.bank.stack(noise is not None)
         colours, masks = self.renderer.candidates(stack, prediction, len(x), noise)
@@ -103,12 +104,12 @@ class PredictedSprites(DTISprites):
         return terms
 
     @torch.no_grad()
-    def infer(self, x: Tensor, weight: Tensor | None = None) -> Inference:
+    def infer(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> Inference:
         """As DTISprites, with the most probable sprites; `extras` has "probabilities" (B, L, K or K + 1), too."""
         training = self.training
         self.eval()
         features = self.encoder(x)
-        p = self.probabilities(features)
+        p = pinned(self.probabilities(features), pins)
         sprites = p.argmax(2)
 
         def put(scene: Scene, images: slice) -> Tensor:
@@ -120,3 +121,8 @@ class PredictedSprites(DTISprites):
         self.train(training)
         found.extras["probabilities"] = p
         return found
+
+
+def pinned(p: Tensor, pins: Tensor | None) -> Tensor:
+    """Probabilities (B, L, K or K + 1); with one layer all of them on what `pins` (B,) says, rows of -1 stay."""
+    return p if pins is None else only_pinned(p[:, 0], pins)[:, None]

@@ -26,11 +26,13 @@ def best_sprite(
     prediction: ScenePrediction,
     noise: Tensor | None,
     costs: Tensor,
+    pins: Tensor | None = None,
 ) -> Choice:
     """x (B, C, H, W), pixels (B or 1, 1, H, W) with their normalisation, stack (K, C + 1 or 2, h, w).
 
     `backgrounds`: each background for each image, (B, C, H, W); None: black. `costs` (K or K + 1,): what each
-    choice costs besides its error, the last one being "nothing".
+    choice costs besides its error, the last one being "nothing". `pins` (B,): the sprite that an image must show; -1:
+    the best.
     """
     behind: list[Tensor | None] = [None] if backgrounds is None else [*backgrounds]
     rest = [x if background is None else x - background for background in behind]
@@ -47,10 +49,13 @@ def best_sprite(
     if len(costs) > k:
         for m, difference in enumerate(rest):
             errors[m, k] = _weighted_sum(difference.square().flatten(1)[None], weights)[0]
-    background = (errors + costs[:, None]).amin(1).argmin(0)
-    chosen = errors[background, :, torch.arange(batch, device=x.device)]  # B, K or K + 1
-    sprites = (chosen + costs).argmin(1, keepdim=True)
-    return Choice(sprites, background, chosen[:, None])
+    total = errors + costs[:, None]
+    if pins is not None:
+        others = torch.arange(len(costs), device=x.device)[:, None] != pins
+        total = total.masked_fill(others & (pins >= 0), torch.inf)
+    background, rows = total.amin(1).argmin(0), torch.arange(batch, device=x.device)
+    sprites = total[background, :, rows].argmin(1, keepdim=True)
+    return Choice(sprites, background, errors[background, :, rows][:, None])
 
 
 def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
