@@ -65,7 +65,7 @@ def _cluster(reading: Reading, key: str) -> dict[str, Any]:
 
 
 def problems(root: Path, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with the parameters `start_from` and `n_prototypes` of a request, as (name, reason)."""
+    """What is wrong with the parameters of a request that begins from clusters, as (name, reason)."""
     text = values.get("start_from")
     if not isinstance(text, str) or not text.strip():
         return []
@@ -73,10 +73,14 @@ def problems(root: Path, values: Mapping[str, Any]) -> list[tuple[str, str]]:
         count = len(read_start(root, text)["clusters"])
     except (NotFound, ValueError, KeyError, OSError) as error:
         return [("start_from", str(error))]
-    asked = values.get("n_prototypes")
+    found = []
+    asked, layers = values.get("n_prototypes"), values.get("n_layers")
     if isinstance(asked, int) and asked < count:
-        return [("n_prototypes", f"must be at least {count}, the number of clusters in {text}")]
-    return []
+        found.append(("n_prototypes", f"must be at least {count}, the number of clusters in {text}"))
+    if isinstance(layers, int) and layers > 1:
+        reason = "must be 1 to begin from clusters: they do not say what lies in which layer"
+        found.append(("n_layers", reason))
+    return found
 
 
 def curated_start(
@@ -84,7 +88,8 @@ def curated_start(
 ) -> Start | None:
     """Where the run in `directory` begins with `images`; None without `text`.
 
-    A cluster begins with the prototype that it stands for, one that was made by hand with the mean of its images.
+    A cluster begins with the prototype that it stands for, with its mask if it is a sprite; one that was made by hand
+    begins with the mean of its images.
     Raises InvalidRequest when `text` cannot be used, or none of its images is among `images`.
     """
     if not text or not text.strip():
@@ -128,9 +133,11 @@ def _keep(folder: Path, root: Path, text: str) -> dict[str, Any]:
     for number, cluster in enumerate(said["clusters"]):
         if cluster["prototype"] is None:
             continue
-        source = results / "prototypes" / f"prototype{cluster['prototype']}.png"
-        if source.exists():
-            shutil.copyfile(source, folder / f"prototype{number}.png")
+        for pictures in ("masked_prototypes", "prototypes"):  # of sprites also the masks
+            source = results / pictures / f"prototype{cluster['prototype']}.png"
+            if source.exists():
+                shutil.copyfile(source, folder / f"prototype{number}.png")
+                break
     atomic.write_json(folder / FILE, said)  # last: without it the next attempt begins anew
     return said
 
@@ -139,4 +146,6 @@ def _picture(path: Path) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as image:
-        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "I;16") else "RGB"))
+        if image.mode in ("LA", "RGBA"):
+            return np.asarray(image)
+        return np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,66 @@ def test_a_new_run_from_a_reading(open_result: Open, fresh: str, runs: Any, serv
     page.locator(".versus-facts").wait_for()
     assert "Images in both\n240" in page.locator(".versus-facts").inner_text()
     assert page.locator("#versus-reading-0").input_value() == reading["name"]
+
+
+@pytest.fixture
+def stamps(runs: Any, server: Any) -> Iterator[str]:
+    """A run with sprites, one to an image: 24 squares and bars."""
+    config = {
+        "data": {"image_size": 16},
+        "model": {
+            "kind": "sprites",
+            "n_prototypes": 3,
+            "transformation_sequence": "identity",
+            "encoder": "resnet20",
+            "sprites": {"n_backgrounds": 1},
+        },
+        "training": {"epochs": 2, "batch_size": 12, "seed": 1, "device": "cpu", "threads": 1},
+        "results": {"report": False},
+    }
+    folder = runs.data_dir.parent / "stamps"
+    folder.mkdir(exist_ok=True)
+    for number in range(24):
+        picture = np.full((16, 16), 220, np.uint8)
+        picture[4:12, 4 : 12 if number % 2 else 6] = 40
+        Image.fromarray(picture).save(folder / f"{number:02d}.png")
+    experiment = runs.train("stamps", "Stamps", folder, config, notebook="dti_sprites", dataset=str(folder))
+    yield experiment
+    server.call("DELETE", f"experiments/{experiment}")
+
+
+@pytest.mark.slow
+def test_a_run_with_sprites_begins_from_clusters(
+    stamps: str, open_page: Open, runs: Any, server: Any, eyes: Any
+) -> None:
+    """Colours and masks go on from where they were, and what is pinned keeps its sprite."""
+    page = open_page(f"#/new?start={stamps}")
+    page.locator(".begin-clusters img").first.wait_for()
+    assert page.get_by_role("radio", name="Motifs inside images").is_checked()
+    assert page.get_by_role("note").count() == 0
+    page.get_by_label("stay as they are").check()
+    page.get_by_label("stay in their cluster").check()
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Passes over the images (epochs)").fill("1")
+    page.get_by_label("Image size in pixels").fill("16")
+    page.get_by_role("button", name="Start", exact=True).click()
+    eyes.images(page, timeout_s=240)
+    id = page.evaluate("() => location.hash.split('/')[2]")
+    assert server.call("GET", f"experiments/{id}")["notebook"] == "dti_sprites"
+    results = [runs.store.directory(one) / "results" for one in (stamps, id)]
+    before, after = (
+        {row["path"]: row["cluster_id"] for row in csv.DictReader((one / "cluster_by_path.csv").open())}
+        for one in results
+    )
+    number = {
+        old: str(new) for new, old in enumerate(sorted(set(before.values())))
+    }  # empty ones are left out
+    assert after == {path: number[cluster] for path, cluster in before.items()}
+    for old, new in number.items():
+        masks = [
+            np.asarray(Image.open(one / "masks" / f"mask{k}.png")) for one, k in zip(results, (old, new))
+        ]
+        assert np.array_equal(*masks)
 
 
 def test_begin_afresh_after_all(open_page: Open, runs: Any, watch: Any) -> None:

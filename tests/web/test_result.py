@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -367,18 +368,21 @@ def scenes(runs: Any, server: Any) -> Iterator[str]:
         image[number % 12 : number % 12 + 8, 4:12] = (200, 60, 60)
         image[12:20, number % 14 : number % 14 + 8] = (60, 200, 90)
     experiment = runs.train("scenes", "Scenes", images, config, notebook="dti_sprites")
+    record = runs.store.get(experiment)
+    runs.store.save(dataclasses.replace(record, parameters={**record.parameters, "n_layers": 2}))
     yield experiment
     server.call("DELETE", f"experiments/{experiment}")
 
 
 def test_a_run_that_follows_sprites_says_what_it_is(scenes: str, open_result: Open) -> None:
-    """Training with sprites cannot begin from clusters; the page says so before anything is started."""
+    """Clusters do not say what lies in which layer; the page says what follows before anything is started."""
     page = open_result("scenes")
     page.get_by_role("button", name="Next").click()
     page.get_by_role("menuitem", name="New run from these clusters").click()
     note = page.get_by_role("note")
     note.wait_for()
-    assert "a run with sprites cannot begin from clusters" in note.inner_text()
+    assert "clusters do not say what lies in which of several layers" in note.inner_text()
+    assert page.get_by_role("radio", name="Motifs inside images").count() == 0
     page.locator(".begin-clusters img").first.wait_for()
 
 

@@ -82,6 +82,25 @@ def test_prototypes_come_from_the_run_or_from_the_images(
     assert curated_start(tmp_path / "new", root, None, images, fixed=False, pinned=False) is None
 
 
+def test_sprites_begin_with_their_masks(root: Path, id: str, images: ImageSet, tmp_path: Path) -> None:
+    """Colours where nothing is opaque are kept, too."""
+    folder = root / id / "results" / "masked_prototypes"
+    folder.mkdir()
+    for k in range(3):
+        picture = np.full((4, 4, 4), 60 * (k + 1), np.uint8)
+        picture[..., 3] = 0
+        picture[:2, :, 3] = 255
+        Image.fromarray(picture).save(folder / f"prototype{k}.png")
+    start = curated_start(tmp_path / "new", root, f"{id}/mine", images, fixed=True, pinned=False)
+    assert start is not None
+    levels = (start.prototypes.mean((1, 2, 3)) * 255).round().tolist()
+    assert levels == [60, 120, 10]
+    assert sorted(start.masks) == [0, 1]  # what was made by hand has none
+    assert start.masks[1].shape == (1, 8, 8)
+    assert start.masks[1][0, 0].tolist() == [1.0] * 8
+    assert start.masks[1][0, -1].tolist() == [0.0] * 8
+
+
 def test_a_later_attempt_begins_from_the_same(root: Path, id: str, images: ImageSet, tmp_path: Path) -> None:
     first = curated_start(tmp_path / "new", root, f"{id}/mine", images, fixed=False, pinned=True)
     (root / id / "curations" / "mine.json").unlink()
@@ -102,6 +121,9 @@ def test_what_cannot_be_begun_from_is_said_before_anything_is_queued(root: Path,
     [(field, reason)] = problems(root, {"start_from": f"{id}/mine", "n_prototypes": 2})
     assert field == "n_prototypes"
     assert "at least 3" in reason
+    [(field, reason)] = problems(root, {"start_from": f"{id}/mine", "n_layers": 2})
+    assert field == "n_layers"
+    assert "must be 1" in reason
 
 
 def test_other_images_are_refused(root: Path, id: str, tmp_path: Path) -> None:

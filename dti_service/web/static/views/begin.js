@@ -11,10 +11,13 @@ import { Result } from '../logic/table.js';
 export const BEGIN_FIELDS = ['start_from', 'start_prototypes', 'start_images'];
 const CHOICES = { start_prototypes: ['free', 'fixed'], start_images: ['free', 'pinned'] };
 
+/** Did a run take images apart into several layers? */
+export const severalLayers = (record) => record?.notebook === 'dti_sprites' && record.parameters?.n_layers > 1;
+
 export class BeginPart {
-  /** Of the form: api, t, ui; `values`: texts of the fields by name, written to; `onLeave()`: begin afresh instead. */
-  constructor({ api, t, ui, values, onLeave }) {
-    Object.assign(this, { api, t, ui, values });
+  /** Of the form: api, t, ui, notebook; `values`: texts of the fields by name, written to; `onLeave()`: begin afresh instead. */
+  constructor({ api, t, ui, notebook, values, onLeave }) {
+    Object.assign(this, { api, t, ui, notebook, values });
     const [id, reading] = values.start_from.split('/');
     Object.assign(this, { id, reading });
     this.words = h('p.begin-from', null, h('span.skeleton.line'));
@@ -46,7 +49,8 @@ export class BeginPart {
     const name = h('a', { href: `#/e/${encodeURIComponent(id)}${reading ? `?v=${encodeURIComponent(reading)}` : ''}` }, record.name || t('unnamed'));
     const [before, after] = t(reading ? 'begin.reading' : 'begin.raw', { name: '\u0000', reading: document?.title || reading, n: clusters.length }).split('\u0000');
     fill(this.words, before, name, after);
-    fill(this.note, record.notebook === 'dti_sprites' && h('p.notice.begin-note', { role: 'note' }, icon('help', 18), h('span', null, t('begin.sprites'))));
+    const note = this.notebook === 'dti_sprites' ? (result.masked ? null : 'begin.masks') : severalLayers(record) ? 'begin.layers' : record.notebook === 'dti_sprites' ? 'begin.sprites' : null;
+    fill(this.note, note && h('p.notice.begin-note', { role: 'note' }, icon('help', 18), h('span', null, t(note))));
     fill(this.clusters, clusters.map((one) => h('span', { title: curation.name(one) }, pictures.prototypeImage(curation.cluster(one), 56))));
     return clusters.length;
   }

@@ -7,7 +7,7 @@ import { safeStorage } from '../lib/store.js';
 import { estimateRun } from '../logic/estimate.js';
 import { changed, errorsByField, formFields, textOf, valueOf } from '../logic/schema.js';
 import { clusterHint, sequenceOf, VARIATIONS, variationsOf } from '../logic/transforms.js';
-import { BEGIN_FIELDS, BeginPart } from './begin.js';
+import { BEGIN_FIELDS, BeginPart, severalLayers } from './begin.js';
 import { imageCount } from './facts.js';
 import { ImagesPart } from './images.js';
 
@@ -19,6 +19,7 @@ const SAME_BACKGROUND = { '1_learn_bg': 'learned', '2_const_bg': 'constant', '3_
 // Notebooks that are run from elsewhere: by a front of its own, or by hand.
 const OTHER_USES = ['dti_discover', 'explore_experiment', 'launch', 'assign_images'];
 const USUAL = 'dti_clustering';
+const SPRITES = 'dti_sprites';
 const MOST_SWEEP = 20;
 
 export function mount(element, context, route) {
@@ -56,10 +57,12 @@ class StartForm {
       if (!usable.length) throw new Error(t('start.nonotebooks'));
       this.former = former;
       const draft = former ? null : this.draft();
-      const wanted = start ? USUAL : notebook ?? former?.notebook ?? draft?.notebook;
-      this.notebooks = start ? usable.filter(({ name }) => name === USUAL) : usable;
+      const wanted = (start ? null : notebook) ?? former?.notebook ?? draft?.notebook;
+      // What lies in which of several layers clusters do not say: what follows such a run sorts whole images.
+      this.notebooks = start ? usable.filter(({ name }) => name === USUAL || (name === SPRITES && !severalLayers(former))) : usable;
       this.curated = Boolean(start);
-      await this.choose(usable.find((item) => item.name === wanted)?.name ?? usable.find((item) => item.name === USUAL)?.name ?? usable[0].name, {
+      const { notebooks } = this;
+      await this.choose((notebooks.find(({ name }) => name === wanted) ?? notebooks.find(({ name }) => name === USUAL) ?? usable[0]).name, {
         parameters: { ...(former?.parameters ?? draft?.parameters), ...(start ? { start_from: start, start_prototypes: 'free', start_images: 'free' } : {}) },
         dataset: former?.dataset ?? former?.parameters?.dataset ?? draft?.dataset ?? null,
         name: start ? t('begin.name', { name: former.name || t('unnamed') }) : former?.name ?? draft?.name ?? '', device: former ? 'auto' : draft?.device ?? 'auto',
