@@ -224,20 +224,82 @@ def test_a_notebook_opened_again_has_its_view_without_its_kernel(open_lab: Open,
     assert page.locator(".dti-embed h1").inner_text() == "three"
 
 
-def test_the_cell_that_trains_shows_the_run_which_becomes_its_result(
-    open_lab: Open, lab: Lab, eyes: Any
-) -> None:
+@pytest.fixture
+def images(lab: Lab) -> Path:
+    """A folder with the images of a finished run."""
+    folder = lab.folder / "images"
+    folder.mkdir(exist_ok=True)
     results = next((lab.data_dir / "experiments").glob("*/results/clusters"))
-    images = lab.folder / "images"
-    images.mkdir()
     for path in results.glob("*/*_raw.png"):
-        shutil.copy(path, images)
-    notebook = nbformat.read(notebooks_dir() / "dti_clustering.ipynb", as_version=4)
-    given = {"dataset": str(images), "n_prototypes": 3, "epochs": 40, "image_size": 16, "device": "cpu"}
+        shutil.copy(path, folder)
+    return folder
+
+
+def by_hand(lab: Lab, name: str, given: dict[str, Any]) -> str:
+    """A notebook of ours with other parameters, as somebody would type them in a cell; its address."""
+    notebook = nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4)
+    after = next(
+        at for at, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])
+    )
     code = "\n".join(f"{name} = {value!r}" for name, value in given.items())
-    notebook.cells.insert(2, nbformat.v4.new_code_cell(code))
-    nbformat.write(notebook, lab.folder / "train.ipynb")
-    page = open_lab("lab/tree/train.ipynb")
+    notebook.cells.insert(after + 1, nbformat.v4.new_code_cell(code))
+    nbformat.write(notebook, lab.folder / f"{name}.ipynb")
+    return f"lab/tree/{name}.ipynb"
+
+
+def no_error(page: Page) -> None:
+    assert page.locator('.jp-OutputArea-output[data-mime-type*="stderr"]').count() == 0
+    assert page.locator(".jp-OutputArea-output", has_text="Traceback").count() == 0
+
+
+def test_sprites_by_hand(open_lab: Open, lab: Lab, images: Path, eyes: Any) -> None:
+    given = {"dataset": str(images), "n_prototypes": 3, "epochs": 3, "image_size": 16, "device": "cpu"}
+    page = open_lab(by_hand(lab, "dti_sprites", given))
+    run_all(page)
+    view = page.locator('.dti-embed[data-kind="progress"]')
+    page.locator(".jp-RenderedText", has_text="/experiments/").wait_for()
+    no_error(page)
+    view.scroll_into_view_if_needed()
+    view.locator("h1", has_text="dti sprites: images").wait_for()
+    eyes.until(page, f"{TILES}.length >= 8", 120)
+    assert view.locator(".prototype img.checkered").count() > 0
+
+
+def test_exploring_by_hand(open_lab: Open, lab: Lab, eyes: Any) -> None:
+    id = next(item.id for item in Store(lab.data_dir).page().items if item.name == "four")
+    page = open_lab(by_hand(lab, "explore_experiment", {"experiment": id}))
+    run_all(page)
+    page.locator(".jp-OutputArea-output", has_text=".zip").wait_for()
+    no_error(page)
+    page.locator(".dti-embed").scroll_into_view_if_needed()
+    eyes.until(page, f"{TILES}.length >= 8", 60)
+    assert page.locator(".dti-embed h1").inner_text() == "four"
+
+
+def test_launching_by_hand(open_lab: Open, lab: Lab, images: Path) -> None:
+    """Two runs are queued, watched to their end, and laid side by side."""
+    given = {
+        "dataset": str(images),
+        "sweep": {"n_prototypes": [2, 3]},
+        "settings": {"epochs": 2, "image_size": 16},
+    }
+    before = {item.id for item in Store(lab.data_dir).page().items}
+    page = open_lab(by_hand(lab, "launch", given))
+    run_all(page)
+    last = page.locator(".jp-CodeCell").last
+    last.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for(timeout=240_000)
+    no_error(page)
+    made = [item for item in Store(lab.data_dir).page().items if item.id not in before]
+    assert sorted(item.parameters["n_prototypes"] for item in made) == [2, 3]
+    assert {item.state for item in made} == {"succeeded"}
+    page.locator(".jp-OutputArea-output table").last.scroll_into_view_if_needed()
+
+
+def test_the_cell_that_trains_shows_the_run_which_becomes_its_result(
+    open_lab: Open, lab: Lab, images: Path, eyes: Any
+) -> None:
+    given = {"dataset": str(images), "n_prototypes": 3, "epochs": 40, "image_size": 16, "device": "cpu"}
+    page = open_lab(by_hand(lab, "dti_clustering", given))
     run_all(page)
     view = page.locator('.dti-embed[data-kind="progress"]')
     view.locator(".run").wait_for(state="attached")
