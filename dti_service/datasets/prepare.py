@@ -34,6 +34,7 @@ from dti_service.datasets.sources.base import THUMBNAIL, Workshop
 from dti_service.datasets.uploads import Uploads
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.ids import is_id
+from dti_service.naming import documents_name
 from dti_service.settings import Settings
 
 ShouldStop = Callable[[], bool]
@@ -160,6 +161,7 @@ class Datasets:
         self._sweep(directory)
         building = directory / ".building"
         (building / "work").mkdir(parents=True)
+        facts: dict[str, Any]
         with self._fetcher(stop) as fetcher:
             twin = self.catalogue.newest_ready(request.key, besides=dataset.id)
             if twin is not None and self._unchanged(twin, fetcher):
@@ -172,7 +174,8 @@ class Datasets:
                 (building / part).replace(directory / part)
         self._sweep(directory)
         # The record says "ready" only now: whoever finds less finds a dataset that is still being made.
-        return self.catalogue.update(dataset, state="ready", finished_at=now(), **facts)
+        name = dataset.name or documents_name(facts["documents"])
+        return self.catalogue.update(dataset, name=name, state="ready", finished_at=now(), **facts)
 
     def _make(
         self, request: DatasetRequest, building: Path, fetcher: Fetcher, progress: Progress, stop: ShouldStop

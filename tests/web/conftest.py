@@ -211,7 +211,9 @@ def start_server(root: Path, data_dir: Path, port: int | None = None) -> Server:
         "--no-browser",
     ]
     log = (root / "server.log").open("ab")
-    environment = {**os.environ, **home, "OMP_NUM_THREADS": "1", "DTI_DATASET_ROOTS": str(root)}
+    # Libraries of tests are on this machine, where others would not be asked.
+    here = {"OMP_NUM_THREADS": "1", "DTI_DATASET_ROOTS": str(root), "DTI_ALLOW_HOSTS": "127.0.0.1"}
+    environment = {**os.environ, **home, **here}
     process = subprocess.Popen(
         [sys.executable, "-m", "jupyter", "server", *options],
         cwd=root,

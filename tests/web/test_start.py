@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 Open = Callable[..., Page]
+PICTURES = Path("test-artifacts/web")
 
 
 def start(page: Page) -> None:
@@ -270,6 +275,93 @@ def test_from_files_to_a_result(open_page: Open, tmp_path: Path, eyes: Any, serv
     # The dataset is of this server, so the original file is shown in place of what the network saw.
     page.get_by_text("Image, original file").wait_for()
     assert "/originals/" in (page.locator('.pane[data-kind="raw"] img').get_attribute("src") or "")
+
+
+@pytest.fixture
+def library() -> Iterator[str]:
+    """A library's server with a IIIF manifest of nine leaves, of which one cannot be had; the address of that."""
+    pages: dict[str, tuple[str, bytes]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, body = pages.get(self.path, ("", b""))
+            self.send_response(200 if kind else 404)
+            self.send_header("Content-Type", kind or "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_address[1]}"
+    canvases = []
+    for leaf in range(1, 10):
+        image = f"/iiif/f{leaf}"
+        service = {"id": base + image, "type": "ImageService3", "profile": "level1"}
+        body = {"id": f"{base}{image}.jpg", "type": "Image", "service": [service]}
+        annotation = {"type": "Annotation", "motivation": "painting", "body": body}
+        canvases.append(
+            {
+                "id": f"{base}/canvas/{leaf}",
+                "type": "Canvas",
+                "label": {"none": [f"f. {leaf}r"]},
+                "items": [{"type": "AnnotationPage", "items": [annotation]}],
+            }
+        )
+        if leaf == 5:
+            continue
+        picture = np.full((48, 40, 3), 235, np.uint8)
+        picture[12:36, 10 : 30 if leaf % 2 else 18] = (120, 30, 30)
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG")
+        size = {"width": 40, "height": 48}
+        context = "http://iiif.io/api/image/3/context.json"
+        info = {"@context": context, "id": base + image, "type": "ImageService3", "profile": "level1", **size}
+        pages[f"{image}/info.json"] = ("application/json", json.dumps(info).encode())
+        for form in ("full/max", "full/full", "full/40,48"):
+            pages[f"{image}/{form}/0/default.jpg"] = ("image/jpeg", buffer.getvalue())
+    manifest = {
+        "@context": "http://iiif.io/api/presentation/3/context.json",
+        "id": f"{base}/manifest.json",
+        "type": "Manifest",
+        "label": {"fr": ["Un livre"]},
+        "items": canvases,
+    }
+    pages["/manifest.json"] = ("application/ld+json", json.dumps(manifest).encode())
+    yield f"{base}/manifest.json"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_from_a_manifest_to_a_result(library: str, open_page: Open, eyes: Any) -> None:
+    """The leaf that cannot be had is named, and each image says which leaf it is."""
+    page = new(open_page)
+    page.get_by_role("radio", name="Addresses").click()
+    page.get_by_label("one address a line").fill(library)
+    page.get_by_role("button", name="Fetch").click()
+    page.get_by_text("8 images found").wait_for(timeout=60_000)
+    eyes.until(page, "[...document.querySelectorAll('.images-status img')].some(i => i.naturalWidth > 0)")
+    page.get_by_text("Which one, and why").click()
+    page.get_by_text("/iiif/f5").first.wait_for()
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / "a_manifest_was_fetched.png")
+    page.get_by_label("Number of clusters").fill("2")
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Passes over the images (epochs)").fill("2")
+    page.get_by_label("Image size in pixels").fill("16")
+    start(page)
+    page.locator(".run-head, .result-title").first.wait_for()
+    eyes.until(page, "document.querySelectorAll('.main-pane .tile').length === 8", 240)
+    assert "Un livre" in page.locator("h1").inner_text()
+    page.locator(".main-pane .tile").first.click()
+    page.locator(".viewer-side").get_by_text("r").first.wait_for()
+    side = page.locator(".viewer-side").inner_text()
+    assert re.search(r"f\. [1-9]r", side)
+    assert page.locator(f'.viewer-side a[href^="{library.removesuffix("/manifest.json")}"]').count() > 0
 
 
 @pytest.mark.slow

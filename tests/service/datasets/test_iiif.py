@@ -15,6 +15,7 @@ from dti_service.datasets.guard.limits import Limits
 from dti_service.datasets.prepare import Datasets
 from dti_service.datasets.request import parse_request
 from dti_service.datasets.sources.iiif import image_addresses, is_iiif, read_manifest, text_of
+from dti_service.naming import documents_name
 
 SRC = "https://library.example/manifest.json"
 
@@ -95,7 +96,19 @@ def test_version_2_through_the_image_api(datasets: Datasets, site: Any, make: An
     assert record.source["page"] == 1
     assert record.source["label"] == "f. 1r"
     assert dataset.documents[0]["title"] == "A book"
+    assert dataset.name == "A book"  # nobody gave another one
     assert "/p1.jpg" not in site.paths()
+
+
+def test_a_dataset_that_nobody_named() -> None:
+    def name(*documents: dict[str, Any]) -> str:
+        return documents_name(documents)
+
+    assert name({"src": "https://a.org/iiif/ark:/1/b6/manifest.json", "title": None}) == "b6"
+    assert name({"src": "https://a.org/manifest.json", "title": ""}) == "a.org"
+    assert name({"src": "https://a.org/x.zip"}) == "x.zip"
+    assert name({"src": "0" * 64}) == ""
+    assert name({"src": "https://a.org/1.zip"}, {"src": "https://a.org/2.zip"}) == ""
 
 
 def test_version_3_asks_for_a_bounded_size(datasets: Datasets, site: Any, make: Any) -> None:

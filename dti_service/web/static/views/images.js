@@ -206,7 +206,8 @@ export class ImagesPart {
     }
     this.work('addresses', (signal, say) => {
       say(0, this.t('images.fetching'));
-      return this.api.addDocuments(lines.map((src) => ({ type: 'auto', src })), lines.length === 1 ? lines[0].split('/').filter(Boolean).slice(-2)[0].slice(0, 80) : this.t('images.addresses.name', { n: lines.length }));
+      // A single document is called by its own title.
+      return this.api.addDocuments(lines.map((src) => ({ type: 'auto', src })), lines.length > 1 ? this.t('images.addresses.name', { n: lines.length }) : null);
     });
     this.parts.addresses.of = text;
   }
