@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import threading
 import zipfile
@@ -362,6 +363,35 @@ def test_from_a_manifest_to_a_result(library: str, open_page: Open, eyes: Any) -
     side = page.locator(".viewer-side").inner_text()
     assert re.search(r"f\. [1-9]r", side)
     assert page.locator(f'.viewer-side a[href^="{library.removesuffix("/manifest.json")}"]').count() > 0
+
+
+@pytest.fixture
+def initials() -> Path:
+    """An archive with a hundred drop capitals of printed books, where the sets for measuring are at hand."""
+    folder = Path(os.environ.get("DTI_BENCH_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    path = folder / "incunables15c" / "dropcaps.zip"
+    if not path.exists():
+        pytest.skip("the drop capitals are not here (DTI_BENCH_DATA)")
+    return path
+
+
+@pytest.mark.slow
+def test_drop_capitals(initials: Path, open_page: Open, eyes: Any) -> None:
+    """Real images, of many sizes and in colour, from the archive to one of them beside its prototype."""
+    page = new(open_page)
+    page.locator("input[type=file]").first.set_input_files(initials)
+    page.get_by_text("100 images found").wait_for(timeout=60_000)
+    page.get_by_label("Number of clusters").fill("6")
+    page.locator("details.advanced summary").click()
+    page.get_by_label("Passes over the images (epochs)").fill("8")
+    page.get_by_label("Image size in pixels").fill("32")
+    start(page)
+    eyes.images(page, timeout_s=240)
+    counts = page.locator(".rail-count").all_inner_texts()
+    assert sum(int(count) for count in counts) == 100
+    page.locator(".main-pane .tile").first.click()
+    page.get_by_text("Image, original file").wait_for()
+    eyes.until(page, "document.querySelector('.pane[data-kind=\"raw\"] img').naturalWidth > 100")
 
 
 @pytest.mark.slow

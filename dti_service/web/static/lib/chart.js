@@ -47,7 +47,10 @@ export function lineChart({ label, i18n, height = 150, width = 320, unit = '' })
     const Y = (y) => height - bottom - ((y - y0 + pad) / (y1 - y0 + 2 * pad)) * (height - top - bottom);
     fill(svg,
       ticks(y0, y1, 3).map((value) => [s('line', { x1: left, x2: width - right, y1: Y(value), y2: Y(value), class: 'chart-grid' }), s('text', { x: left - 5, y: Y(value) + 3.5, 'text-anchor': 'end', class: 'chart-text' }, i18n.number(value, 3))]),
-      ticks(x0, x1, 4).map((value) => s('text', { x: X(value), y: height - 6, 'text-anchor': 'middle', class: 'chart-text' }, i18n.number(value))),
+      ticks(x0, x1, 4).map((value) => { // a number at the edge ends there instead of being cut
+        const edge = X(value) > width - 3 * right;
+        return s('text', { x: edge ? width - 1 : X(value), y: height - 6, 'text-anchor': edge ? 'end' : 'middle', class: 'chart-text' }, i18n.number(value));
+      }),
       s('polyline', { points: line.map(([x, y]) => `${X(x).toFixed(1)},${Y(y).toFixed(1)}`).join(' '), class: 'chart-line' }),
       s('circle', { cx: X(xs.at(-1)), cy: Y(ys.at(-1)), r: 3, class: 'chart-dot' }));
     svg.setAttribute('aria-label', i18n.t('chart.label', { label, from: i18n.number(ys[0], 3), to: i18n.number(ys.at(-1), 3), n: points.length, unit }));

@@ -331,7 +331,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     } });
     const keepFocus = side.contains(document.activeElement) && document.activeElement.matches('textarea, input');
     if (keepFocus) return;
-    const file = h('a', { href: pictures.image(row, 'raw'), target: '_blank', rel: 'noopener' }, icon('open', 14), ' ', t('image.openfile'));
+    const file = h('a.file-link', { href: pictures.image(row, 'raw'), target: '_blank', rel: 'noopener' }, icon('open', 14), t('image.openfile'));
     const size = h('p.muted.natural-size.num', null, natural ? t('image.size', { width: natural[0], height: natural[1] }) : '');
     pictures.originals?.(row, view.result.ids[row]).then((found) => {
       if (!found) return;
