@@ -169,6 +169,22 @@ def test_search_and_filter(open_result: Open, runs: Any) -> None:
     assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(rows) - wanted
 
 
+def test_what_stands_below_an_image_is_chosen(open_result: Open) -> None:
+    page = open_result()
+    caption = page.locator(".main-pane .tile .caption").first
+    assert re.fullmatch(r"\d+[.\d]*", caption.inner_text())
+    for choice, text in (
+        ("Where it comes from", r"Ms\. 12|Livre d'heures"),
+        ("File name", r"\d{3}\.png"),
+        ("Nothing", ""),
+    ):
+        page.get_by_role("button", name="Below the images").click()
+        page.get_by_role("menuitemradio", name=choice).click()
+        assert re.fullmatch(text, caption.inner_text())
+    page.get_by_role("button", name="Below the images").click()
+    assert page.get_by_role("menuitemradio", name="Nothing").get_attribute("aria-checked") == "true"
+
+
 def test_what_a_filter_leaves_fits_below_the_prototype(open_result: Open, runs: Any) -> None:
     """ "117 of 387 images" once touched the first image."""
     page = open_result()

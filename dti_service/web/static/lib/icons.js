@@ -5,6 +5,7 @@ import { s } from './dom.js';
 const PATHS = {
   add: 'M10 4v12M4 10h12',
   back: 'M12 4l-6 6 6 6',
+  caption: 'M4 3h12v9H4zM4 15h12M6 17.500h8',
   check: 'M4 10.5l4 4 8-9',
   close: 'M5 5l10 10M15 5L5 15',
   compare: 'M3 5h6v10H3zM11 5h6v10h-6zM10 2v16',

@@ -18,10 +18,13 @@ import { Dock } from './dock.js';
 import { exportMenu } from './export.js';
 import { beganFrom, learnMenu } from './learn.js';
 import { Rail } from './rail.js';
-import { ClusterView } from './tiles.js';
+import { CAPTIONS, ClusterView } from './tiles.js';
 import { describe } from './words.js';
 
 const MOST_BESIDE = 4;
+const MOST_CAPTIONS = 12;
+const LOOKED_AT = 500;
+const PLAIN_COLUMN = /^(image_id|path|cluster_id|distance|crop|layers|fits|dist_cluster_\d+|matrix_.*)$/; // not for below an image
 
 // What is not needed for the first pictures is fetched after them.
 const later = {
@@ -219,12 +222,32 @@ export class ResultView {
       segmented('mode', t('mode'), [['rows', t('mode.rows'), 'rows'], ['grid', t('mode.grid'), 'grid']], now.mode, (mode) => settings.set({ mode })),
       segmented('pictures', t('pictures'), ['raw', 'fitted', 'difference'].map((key) => [key, t(`pictures.${key}`)]), now.pictures, (pictures) => settings.set({ pictures })),
       this.orderGroup, clusterOrder, this.resort,
-      h('span.size', null, icon('grid', 12), this.size, icon('grid', 18)),
+      h('span.size', null, icon('grid', 12), this.size, icon('grid', 18)), this.captionMenu(),
       this.search, h('span.filter-place', null, this.filterButton, this.filterPanel), this.lassoButton,
       ui.button(t('review'), { iconName: 'review', hint: 'R', onclick: () => this.review() }));
     this.size.addEventListener('input', () => settings.set({ tile: Number(this.size.value) }));
     const searchNow = debounce(() => this.setFilter({ text: this.search.value }), 120);
     this.search.addEventListener('input', searchNow);
+  }
+
+  /** What stands below each image: its distance, its name, where it comes from, or what else the run's table says. */
+  captionMenu() {
+    const { ui, settings, result } = this;
+    const { t } = ui;
+    let columns = null; // those in which anything stands, looked for when they are asked for
+    const filled = () => {
+      const some = Array.from({ length: Math.min(result.n, LOOKED_AT) }, (_, row) => result.others(row));
+      return result.header.filter((name) => !PLAIN_COLUMN.test(name) && some.some((others) => others[name])).slice(0, MOST_CAPTIONS);
+    };
+    const word = (name) => (t(`source.${name}`) === `source.${name}` ? name : t(`source.${name}`));
+    return ui.menuButton({ label: t('captions'), iconName: 'caption', items: () => {
+      columns ??= filled();
+      const { captions } = settings.get();
+      const now = CAPTIONS.includes(captions) || columns.includes(captions) ? captions : 'distance';
+      return [...CAPTIONS.slice(0, -1), ...columns, 'none'].map((name) => ({
+        label: CAPTIONS.includes(name) ? t(`captions.${name}`) : word(name), checked: name === now, action: () => settings.set({ captions: name }),
+      }));
+    } });
   }
 
   wire() {

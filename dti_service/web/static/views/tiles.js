@@ -595,12 +595,11 @@ function bindTile(view, tile, row, { pictures: kind, captions, tile: side }, id)
     tile.second.hidden = show !== 'difference';
     if (show === 'difference') pictures.load(tile.second, fitted);
   }
-  tile.title = name;
   tile.setAttribute('aria-selected', String(view.selection.has(row)));
   tile.setAttribute('aria-label', Number.isFinite(distance)
     ? t('tile.label', { name, distance: i18n.distance(distance) }) : t('tile.label.nodistance', { name }));
-  tile.caption.textContent = captions === 'none' ? '' : captions === 'name' ? name.slice(name.lastIndexOf('/') + 1)
-    : Number.isFinite(distance) ? i18n.distance(distance) : '';
+  tile.caption.textContent = caption(view, row, captions, distance);
+  tile.title = [name, captions === 'distance' || captions === 'name' ? '' : tile.caption.textContent].filter(Boolean).join('\n');
   const image = curation.image(row);
   const marks = `${curation.moved(row) ? 'm' : ''}${image.note ? 'n' : ''}${image.tags.length ? 't' : ''}`;
   if (tile.marksKey !== marks) {
@@ -608,5 +607,21 @@ function bindTile(view, tile, row, { pictures: kind, captions, tile: side }, id)
     fill(tile.marks, curation.moved(row) && icon('move', 12), image.note && icon('note', 12), image.tags.length > 0 && icon('tag', 12));
   }
 }
+
+/** What stands below an image: `kind` is one of CAPTIONS, or a column of the run's table; a column that it lacks: the distance. */
+function caption({ ui, session, arrangement }, row, kind, distance) {
+  const { result } = session;
+  if (kind === 'none') return '';
+  if (kind === 'name') return result.names[row].slice(result.names[row].lastIndexOf('/') + 1);
+  if (kind === 'source') {
+    const { label, page } = result.others(row);
+    return [arrangement.sourceOf?.(row), label || page].filter(Boolean).join(', ');
+  }
+  if (kind !== 'distance' && result.header.includes(kind)) return result.others(row)[kind] ?? '';
+  return Number.isFinite(distance) ? ui.i18n.distance(distance) : '';
+}
+
+/** What can stand below images besides columns of the run's table. */
+export const CAPTIONS = ['distance', 'name', 'source', 'none'];
 
 export { STATES };
