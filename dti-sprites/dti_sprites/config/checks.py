@@ -61,6 +61,11 @@ def _schedule(config: RunConfig) -> list[Problem]:
     if share is not None and k > 1 and share >= 1 / k:
         reason = f"must be below 1 / n_prototypes ({1 / k:.3g}), or well-used prototypes restart for ever"
         problems.append(("training.empty_cluster_threshold", reason))
+    if training.split_merge_interval is not None:
+        model = config.model
+        if (model.kind, model.selection.method, model.source) != ("kmeans", "min", "pixels"):
+            reason = "needs model.kind kmeans with model.selection.method min and model.source pixels; leave it empty"
+            problems.append(("training.split_merge_interval", reason))
     return problems
 
 

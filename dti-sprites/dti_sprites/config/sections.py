@@ -169,6 +169,21 @@ class TrainingConfig:
     empty_cluster_threshold: float | None = setting(
         None, "A prototype with a smaller share of the images is unused; empty: 0.2 / K.", minimum=0, below=1
     )
+    split_merge_interval: int | None = setting(
+        None,
+        "DTI K-means: iterations between two looks for a prototype that stands for two motifs while another motif "
+        "has two prototypes, and that is mended; from the second transformation on, until the learning rate first "
+        "drops or 85% of the epochs are over. Empty: never, as published.",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    split_merge_promise: float = setting(
+        0.35,
+        "Splitting and merging is done when the loss is expected to fall by more than this times what merging costs "
+        "at first: 0.35 is bold, 1 cautious.",
+        above=0,
+        maximum=100,
+    )
     encoder_updates: int = setting(
         1,
         "Adam updates of the encoder per iteration (published DTI-Sprites runs: 1 to 8).",

@@ -51,6 +51,10 @@ class DeviceBatches:
         """Batches in a whole epoch."""
         return -(-self._n // self.batch_size)
 
+    @property
+    def n_images(self) -> int:
+        return self._n
+
     def __iter__(self) -> Iterator[Batch]:
         if self._order is None:
             self._epoch_state = self.generator.get_state()

@@ -70,8 +70,8 @@ class Callback:
         """Pictures (K, H, W, C) uint8 by name, at the start, every `training.snapshot_every_s` and at the end."""
 
     def on_event(self, kind: str, **data: Any) -> None:
-        """`kind`: "curriculum" (iteration, epoch, activated, stage), "reassignment" (iteration, source, empty)
-        or "lr" (iteration, epoch, lr)."""
+        """`kind`: "curriculum" (iteration, epoch, activated, stage), "reassignment" (iteration, source, empty),
+        "split_merge" (iteration, split, merged) or "lr" (iteration, epoch, lr)."""
 
     def on_checkpoint(self, path: Path, iteration: int) -> None:
         """A complete checkpoint lies in the directory `path`."""

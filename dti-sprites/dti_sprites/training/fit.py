@@ -16,6 +16,7 @@ from dti_sprites.data.batches import DeviceBatches
 from dti_sprites.data.imageset import ImageSet
 from dti_sprites.errors import ConfigError, TrainingError
 from dti_sprites.models import DTIModel
+from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.start import Start
 from dti_sprites.training.callbacks import Callback, FitResult, Progress, TrainingInfo
 from dti_sprites.training.checkpoint import (
@@ -32,8 +33,10 @@ from dti_sprites.training.memory import check_memory
 from dti_sprites.training.optimiser import GroupedAdam
 from dti_sprites.training.pace import Pace
 from dti_sprites.training.record import NotFinite, Record
+from dti_sprites.training.split_merge import split_and_merge
 
 PROGRESS_EVERY_S = 0.1
+SETTLE = 0.85  # share of the epochs after which nothing is split any more
 
 
 def fit(
@@ -270,6 +273,8 @@ class Trainer:
         fixed = self.given is not None and self.given.fixed
         if self.training.reassign and not fixed and iteration % self.training.check_cluster_interval == 0:
             self.reassign()
+        if self.split_merge_is_due(iteration):
+            self.split_merge()
         now = time.monotonic()
         if now - self.last_progress >= PROGRESS_EVERY_S:
             self.progress(now)
@@ -291,6 +296,23 @@ class Trainer:
             self.event(
                 "reassignment", iteration=self.record.iteration, source=restart.source, empty=restart.empty
             )
+
+    def split_merge_is_due(self, iteration: int) -> bool:
+        """Once something transforms the prototypes, while the learning rate is the first; what a user gave is kept."""
+        every = self.training.split_merge_interval
+        if every is None or iteration % every or self.given is not None or self.pins is not None:
+            return False
+        transformed = self.model.stage >= min(2, len(self.model.transformation_names))
+        return transformed and self.epoch < min((*self.training.milestones, SETTLE * self.training.epochs))
+
+    def split_merge(self) -> None:
+        assert isinstance(self.model, DTIKMeans)  # checked with the configuration
+        done = split_and_merge(
+            self.model, self.batches, self.training.split_merge_promise, self.optimizer.adam, self.noise
+        )
+        if done is not None:
+            self.record.proportions()  # how much either was used before says nothing about its use from now on
+            self.event("split_merge", iteration=self.record.iteration, split=done.split, merged=done.merged)
 
     # What watchers see
 

@@ -113,6 +113,19 @@ def test_seeds_are_kept_and_taken_again(tiny, capsys):
     assert again[1]["loss"] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_seeds_may_be_shared_out(tiny, capsys):
+    """Two processes train a seed each in one folder; a third collects."""
+    for seed in ("1", "0"):
+        assert bench("--set", "digits", "--seeds", "1", "--first-seed", seed, "--no-results") == 0
+    assert not (tiny / "R.md").exists()
+    alone = [json.loads(path.read_text())["loss"] for path in sorted((tiny / "runs").rglob("result.json"))]
+    capsys.readouterr()
+    assert bench("--set", "digits", "--resume", "--json") == 0
+    assert [run["loss"] for run in json.loads(capsys.readouterr().out)["rows"][0]["runs"]] == alone
+    assert bench("--set", "digits", "--first-seed", "-1") == 2
+    assert "--first-seed" in capsys.readouterr().err
+
+
 def test_scenes_are_scored_by_their_masks(tiny, capsys):
     assert bench("--set", "tetrominoes", "--seeds", "1", "--json") == 0
     row = json.loads(capsys.readouterr().out)["rows"][0]

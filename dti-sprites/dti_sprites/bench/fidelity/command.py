@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="smoke: minutes on two cores; cpu: an hour or two; full: the whole schedule (a GPU)",
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="trainings of each set; default: the budget's")
+    parser.add_argument(
+        "--first-seed",
+        type=int,
+        metavar="S",
+        help="count seeds from here, so that several processes share the work; default: that of the preset",
+    )
     parser.add_argument("--preset", metavar="NAME", help="other settings than those of the set")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, metavar="N", help="threads on the CPU")
@@ -103,6 +109,8 @@ def _chosen(options: argparse.Namespace) -> list[str]:
     problems = []
     if options.seeds is not None and options.seeds < 1:
         problems.append(("--seeds", f"must be at least 1, not {options.seeds}"))
+    if options.first_seed is not None and options.first_seed < 0:
+        problems.append(("--first-seed", f"must be at least 0, not {options.first_seed}"))
     if options.threads is not None and options.threads < 1:
         problems.append(("--threads", f"must be at least 1, not {options.threads}"))
     names = list(TASKS)
@@ -140,7 +148,7 @@ def measure(task: Task, options: argparse.Namespace) -> dict[str, Any]:
         config = config.replace(model={"n_prototypes": len(np.unique(images.labels[images.labels >= 0]))})
     device = resolve_device(options.device)
     machine = machine_facts(device, options.threads)
-    first = config.training.seed
+    first = config.training.seed if options.first_seed is None else options.first_seed
     seeds = []
     for seed in range(first, first + (options.seeds or effort.seeds)):
         settings: dict[str, Any] = {"seed": seed, "device": str(device), "snapshot_every_s": 60.0}
