@@ -19,6 +19,7 @@ from dti_sprites.models.prototypes.rows import copy_rows
 from dti_sprites.models.sequence import TransformationSequence, active_count
 from dti_sprites.models.transformations import TransformationOptions
 from dti_sprites.ops.distance import gaussian_window
+from dti_sprites.ops.late import LateTable
 from dti_sprites.ops.select import select_parameters, select_rows
 
 
@@ -124,6 +125,11 @@ class ClusteringModel(DTIModel):
         """features (B, F) -> parameters (K or 1, B, p) of each active transformation that has any."""
         return {} if features is None else self.sequence.predict(features)
 
+    def parameters_for(self, x: Tensor) -> dict[str, Tensor]:
+        """x (B, C, H, W) -> what `predict` says of its features; the heads' gradient comes after the encoder's."""
+        predict, features = self.sequence.late(), self.encode(x)
+        return {} if features is None else predict(features)
+
     def transform_block(
         self, images: Tensor, parameters: dict[str, Tensor], ks: slice, bs: slice, spatial_only: bool = False
     ) -> Tensor:
@@ -142,7 +148,7 @@ class ClusteringModel(DTIModel):
         return {name: select_parameters(values, ks, bs) for name, values in parameters.items()}
 
     def render(
-        self, prototypes: Tensor, labels: Tensor, parameters: dict[str, Tensor]
+        self, prototypes: Tensor | LateTable, labels: Tensor, parameters: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Prototype labels[i] transformed for image i: (B, C, H, W), and its parameters (B, p), with gradient."""
         chosen = self.choose(parameters, labels, torch.arange(len(labels), device=labels.device))

@@ -25,7 +25,7 @@ from dti_sprites.models.prototypes.initialisation import cluster_deviations
 from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.models.prototypes.rows import copy_rows
 from dti_sprites.ops.blocks import blocks
-from dti_sprites.ops.select import select_rows
+from dti_sprites.ops.late import LateTable
 
 
 class DTIGMM(ClusteringModel):
@@ -84,7 +84,8 @@ class DTIGMM(ClusteringModel):
 
     def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
         """`pins` (B,): the component that alone is responsible for an image; -1: all are."""
-        parameters = self.predict(self.encode(x))
+        prototypes, deviations = LateTable(self.prototypes()), LateTable(self.sigmas)
+        parameters = self.parameters_for(x)
         densities = self.log_densities(
             x, weight, {name: values.detach() for name, values in parameters.items()}
         )
@@ -92,8 +93,8 @@ class DTIGMM(ClusteringModel):
         responsibilities = only_pinned((densities + log_mixing.detach()).softmax(1), pins)
         bs, ks = responsibilities.nonzero(as_tuple=True)
         chosen = self.choose(parameters, ks, bs)
-        means = self.sequence(select_rows(self.prototypes(), ks), chosen)
-        sigmas = self.sequence(select_rows(self.sigmas, ks), chosen, spatial_only=True)
+        means = self.sequence(prototypes.rows(ks), chosen)
+        sigmas = self.sequence(deviations.rows(ks), chosen, spatial_only=True)
         counts = self.pixel_counts(weight)
         part = counts if counts is None or len(counts) == 1 else counts[bs]
         log_p = self.log_density(x[bs], means, sigmas, part, None if weight is None else weight[bs])
@@ -106,7 +107,7 @@ class DTIGMM(ClusteringModel):
         """`extras`: "responsibilities" (B, K), with the mixing weights."""
         training = self.training
         self.eval()
-        parameters = self.predict(self.encode(x))
+        parameters = self.parameters_for(x)
         densities = self.log_densities(x, weight, parameters)
         labels = pinned_labels(densities.argmax(1), pins)
         reconstruction, chosen = self.render(self.prototypes(), labels, parameters)

@@ -15,6 +15,7 @@ from dti_sprites.models.base import Inference, StepOutput
 from dti_sprites.models.clustering import ClusteringModel, pinned_labels, shares
 from dti_sprites.ops.blocks import blocks
 from dti_sprites.ops.distance import pixel_weight, squared_error
+from dti_sprites.ops.late import LateTable
 
 
 class DTIKMeans(ClusteringModel):
@@ -35,8 +36,9 @@ class DTIKMeans(ClusteringModel):
 
     def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
         """`pins` (B,): the prototype that an image must belong to; -1: the nearest."""
-        prototypes, parameters = self.prototypes(), self.predict(self.encode(x))
-        distances = self.errors(x, weight, prototypes, parameters)
+        prototypes = LateTable(self.prototypes())
+        parameters = self.parameters_for(x)
+        distances = self.errors(x, weight, prototypes.values, parameters)
         labels = pinned_labels(distances.argmin(1), pins)
         reconstruction, _ = self.render(prototypes, labels, parameters)
         pixels = pixel_weight(weight, self.window, self.channels, self.image_size)
@@ -47,7 +49,7 @@ class DTIKMeans(ClusteringModel):
     def infer(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> Inference:
         training = self.training
         self.eval()
-        prototypes, parameters = self.prototypes(), self.predict(self.encode(x))
+        prototypes, parameters = self.prototypes(), self.parameters_for(x)
         distances = self.errors(x, weight, prototypes, parameters)
         labels = pinned_labels(distances.argmin(1), pins)
         reconstruction, chosen = self.render(prototypes, labels, parameters)

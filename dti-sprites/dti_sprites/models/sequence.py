@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -64,7 +64,14 @@ class TransformationSequence(nn.Module):
 
     def predict(self, features: Tensor) -> dict[str, Tensor]:
         """features (B, F) -> parameters (n_heads, B, p) of each active transformation that has any."""
-        return {name: self.heads[name](features) for name in self.active_names if name in self.heads}
+        return self.late()(features)
+
+    def late(self) -> Callable[[Tensor], dict[str, Tensor]]:
+        """`predict`, to be called later: the gradient of the heads is computed after that of all that is computed until
+        then (`ops.late`)."""
+        active = [name for name in self.active_names if name in self.heads]
+        heads = {name: cast(StackedHeads, self.heads[name]).late() for name in active}
+        return lambda features: {name: head(features) for name, head in heads.items()}
 
     def forward(self, images: Tensor, parameters: dict[str, Tensor], spatial_only: bool = False) -> Tensor:
         """images (N, C, h, w), parameters (N, p) each -> (N, C, H, W).

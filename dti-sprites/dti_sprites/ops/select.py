@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+
+from dti_sprites.ops.late import LateTable
 
 
-class _SelectRows(torch.autograd.Function):
-    """table[index]: the backward pass is a product with the one-hot matrix, not an atomic scatter."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, table: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.rows = table.shape[0]  # type: ignore[attr-defined]
-        return table.index_select(0, index)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        choice = torch.arange(ctx.rows, device=index.device)[:, None] == index[None]  # rows, N
-        flat = gradient.reshape(gradient.shape[0], -1)
-        return (choice.to(flat.dtype) @ flat).view(ctx.rows, *gradient.shape[1:]), None
-
-
-def select_rows(table: Tensor, index: Tensor) -> Tensor:
+def select_rows(table: Tensor | LateTable, index: Tensor) -> Tensor:
     """table (K, ...), index (N,) -> (N, ...). Rows that nobody selects get a gradient of zeros, not None."""
-    return _SelectRows.apply(table, index)
+    return (table if isinstance(table, LateTable) else LateTable(table)).rows(index)
 
 
 def select_parameters(parameters: Tensor, heads: Tensor, images: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ from dti_sprites.models.sprites.single import best_sprite
 from dti_sprites.ops.blocks import search_block
 from dti_sprites.ops.distance import gaussian_window, pixel_weight, squared_error
 from dti_sprites.ops.expansion import n_maps
+from dti_sprites.ops.late import LateTable
 from dti_sprites.ops.layering import compose_layers
 from dti_sprites.ops.select import select_rows
 
@@ -283,7 +284,7 @@ class DTISprites(DTIModel):
         return self.renderer.backgrounds(select_rows(backgrounds, chosen), parameters)
 
     def layers(
-        self, stack: Tensor, prediction: ScenePrediction, sprites: Tensor, noise: Tensor | None
+        self, stack: Tensor | LateTable, prediction: ScenePrediction, sprites: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Chosen sprites (B, L) as transformed: colours (B, L, C, H, W), masks (B, L, 1, H, W).
 
@@ -306,12 +307,13 @@ class DTISprites(DTIModel):
 
     def step(self, x: Tensor, weight: Tensor | None = None, pins: Tensor | None = None) -> StepOutput:
         """As every model; `pins` (B,), with one layer: the sprite that an image must show; -1: the best."""
-        prediction = self.renderer.predict(self.features(x))
         noise, pixels = self.draw_noise(x), self.weight_of(x, weight)
-        stack = self.bank.stack(noise is not None)
+        stack, predict = LateTable(self.bank.stack(noise is not None)), self.renderer.late()
+        prediction = predict(self.features(x))
         backgrounds = None if self.backgrounds is None else self.backgrounds()
-        choice = self.choose(x, pixels, stack, backgrounds, prediction, noise, pins=pins)
+        choice = self.choose(x, pixels, stack.values, backgrounds, prediction, noise, pins=pins)
         colours, masks = self.layers(stack, prediction, choice.sprites, noise)
+        del stack  # all K sprites, of which nothing is needed any more
         behind = None if backgrounds is None else self.background(backgrounds, prediction, choice.background)
         occlusion = self.renderer.occlusion.order if prediction.occlusion is None else prediction.occlusion
         reconstruction, areas = compose_layers(masks, colours, behind, occlusion)

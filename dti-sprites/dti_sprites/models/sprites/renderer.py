@@ -131,10 +131,20 @@ class Renderer(nn.Module):
 
     def predict(self, features: Tensor | None) -> ScenePrediction:
         """features (B, F), or None when nothing needs them."""
-        groups: dict[str, Parameters] = {"sprites": {}, "layers": {}, "backgrounds": {}}
-        if features is not None:
-            groups |= {name: sequence.predict(features) for name, sequence in self.sequences().items()}
-        return ScenePrediction(**groups, occlusion=self.occlusion(features))
+        return self.late()(features)
+
+    def late(self) -> Callable[[Tensor | None], ScenePrediction]:
+        """`predict`, to be called later: the gradient of the heads is computed after that of all that is computed until
+        then (`ops.late`)."""
+        heads = {name: sequence.late() for name, sequence in self.sequences().items()}
+
+        def predict(features: Tensor | None) -> ScenePrediction:
+            groups: dict[str, Parameters] = {"sprites": {}, "layers": {}, "backgrounds": {}}
+            if features is not None:
+                groups |= {name: head(features) for name, head in heads.items()}
+            return ScenePrediction(**groups, occlusion=self.occlusion(features))
+
+        return predict
 
     def finish(self, images: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """images (..., C + 1 or C + 2, H, W) -> colours (..., C, H, W) and masks (..., 1, H, W).
