@@ -171,18 +171,11 @@ class TrainingConfig:
     )
     split_merge_interval: int | None = setting(
         None,
-        "DTI K-means: iterations between two looks for a prototype that stands for two motifs while another motif "
-        "has two prototypes, and that is mended; from the second transformation on, until the learning rate first "
-        "drops or 85% of the epochs are over. Empty: never, as published.",
+        "DTI K-means: iterations of a challenger, a copy in which a prototype that seems to stand for two motifs is "
+        "split and the one that is missed least given up; it trains along, and whichever fits the images better goes "
+        "on. From the second transformation to the first drop of the learning rate. Empty: none, as published.",
         minimum=1,
         maximum=1_000_000,
-    )
-    split_merge_promise: float = setting(
-        0.35,
-        "Splitting and merging is done when the loss is expected to fall by more than this times what merging costs "
-        "at first: 0.35 is bold, 1 cautious.",
-        above=0,
-        maximum=100,
     )
     encoder_updates: int = setting(
         1,

@@ -33,10 +33,9 @@ from dti_sprites.training.memory import check_memory
 from dti_sprites.training.optimiser import GroupedAdam
 from dti_sprites.training.pace import Pace
 from dti_sprites.training.record import NotFinite, Record
-from dti_sprites.training.split_merge import split_and_merge
+from dti_sprites.training.rivalry import Rivalry
 
 PROGRESS_EVERY_S = 0.1
-SETTLE = 0.85  # share of the epochs after which nothing is split any more
 
 
 def fit(
@@ -109,6 +108,14 @@ class Trainer:
         share = self.training.empty_cluster_threshold
         self.threshold = 0.2 / model.n_prototypes if share is None else share
         prepare_encoder(model, self.training.fast, device)
+        self.rivalry = self.find_rivalry()
+
+    def find_rivalry(self) -> Rivalry | None:
+        """Challengers when they are asked for; never of clusters that a person gave."""
+        if self.training.split_merge_interval is None or self.given is not None or self.pins is not None:
+            return None
+        assert isinstance(self.model, DTIKMeans)  # checked with the configuration
+        return Rivalry(self.model, self.optimizer, self.batches, self.training, self.noise)
 
     # Start and end of a session
 
@@ -147,6 +154,8 @@ class Trainer:
             self.batches.load_state_dict(states)
         else:  # other images or batches: the epoch starts again
             self.record.start_epoch()
+        if self.rivalry is not None and "rivalry" in state:
+            self.rivalry.load(state["rivalry"], checkpoint.optimizer)
 
     def save(self) -> None:
         """Write a checkpoint, unless this iteration has one. Raises TrainingError rather than save NaN."""
@@ -166,6 +175,8 @@ class Trainer:
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         optimizer = optimizer_tensors(self.model, self.optimizer.adam)
         optimizer |= {f"rng|{name}": value for name, value in rng.items()}
+        if self.rivalry is not None:
+            optimizer |= self.rivalry.tensors()
         state = {
             "iteration": self.record.iteration,
             "epoch": self.epoch,
@@ -178,6 +189,8 @@ class Trainer:
             "record": self.record.state_dict(),
             "config": self.config.to_dict(),
         }
+        if self.rivalry is not None:
+            state["rivalry"] = self.rivalry.state_dict()
         path = save_checkpoint(self.checkpoint_dir, self.record.iteration, model, optimizer, state)
         self.saved = self.record.iteration
         for callback in self.callbacks:
@@ -264,6 +277,8 @@ class Trainer:
         out.loss.backward()
         self.optimizer.step()
         self.record.add(out, len(x))
+        if self.rivalry is not None:
+            self.rivalry.iterate(x, weight)
 
     def after_iteration(self) -> None:
         """Log, reassign, show and save when it is time."""
@@ -273,8 +288,7 @@ class Trainer:
         fixed = self.given is not None and self.given.fixed
         if self.training.reassign and not fixed and iteration % self.training.check_cluster_interval == 0:
             self.reassign()
-        if self.split_merge_is_due(iteration):
-            self.split_merge()
+        self.challenge()
         now = time.monotonic()
         if now - self.last_progress >= PROGRESS_EVERY_S:
             self.progress(now)
@@ -297,22 +311,12 @@ class Trainer:
                 "reassignment", iteration=self.record.iteration, source=restart.source, empty=restart.empty
             )
 
-    def split_merge_is_due(self, iteration: int) -> bool:
-        """Once something transforms the prototypes, while the learning rate is the first; what a user gave is kept."""
-        every = self.training.split_merge_interval
-        if every is None or iteration % every or self.given is not None or self.pins is not None:
-            return False
-        transformed = self.model.stage >= min(2, len(self.model.transformation_names))
-        return transformed and self.epoch < min((*self.training.milestones, SETTLE * self.training.epochs))
-
-    def split_merge(self) -> None:
-        assert isinstance(self.model, DTIKMeans)  # checked with the configuration
-        done = split_and_merge(
-            self.model, self.batches, self.training.split_merge_promise, self.optimizer.adam, self.noise
-        )
-        if done is not None:
+    def challenge(self) -> None:
+        victory = None if self.rivalry is None else self.rivalry.after_iteration(self.epoch)
+        if victory is not None:
             self.record.proportions()  # how much either was used before says nothing about its use from now on
-            self.event("split_merge", iteration=self.record.iteration, split=done.split, merged=done.merged)
+            where = {"iteration": self.record.iteration, "epoch": self.epoch}
+            self.event("split_merge", split=victory.split, merged=victory.merged, **where)
 
     # What watchers see
 

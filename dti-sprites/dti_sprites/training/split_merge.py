@@ -1,14 +1,14 @@
-"""Split and merge: out of the optimum where one prototype stands for two motifs while another motif has two prototypes.
+"""Which prototype to split and which to give up, so that one motif each is what prototypes stand for.
 
-Gradient steps do not leave it, however long they go on: between "4 and 9 share a prototype, 0 has two" and the better
-solution the loss is higher. As in SMEM (Ueda, Nakano, Ghahramani and Hinton, "SMEM Algorithm for Mixture Models",
-Neural Computation 2000), the prototype that is missed least is given up, and the one whose images fall most clearly
-into two halves is split, when that promises more than it costs. Of no published DTI run.
+Gradient steps end in an optimum, often one where a prototype stands for two motifs while another motif has two
+prototypes. As in SMEM (Ueda, Nakano, Ghahramani and Hinton, "SMEM Algorithm for Mixture Models", Neural Computation
+2000), the one whose images fall into two halves is split, and the one that is missed least gives way. Estimates only
+say what is worth trying: `rivalry` finds out whether it was. Of no published DTI run.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
@@ -20,96 +20,117 @@ from dti_sprites.ops.distance import pixel_weight, squared_error
 
 SAMPLE = 1000  # images that are looked at
 SAMPLE_ELEMENTS = 2**25  # and no more pixel values than that: 128 MiB of residuals
-LEAST = 8  # images of a cluster that may be split
-GAUSSIAN_GAIN = 2 / math.pi  # share of the variance along a direction that two halves of a Gaussian explain
+LEAST = 4  # images on either side of a split
+LLOYD = 10  # iterations of 2-means
 
 
 @dataclass(frozen=True)
-class Split:
-    """Prototype `merged` gave way: it and `split` now stand for the halves of what was the cluster of `split`.
+class Proposal:
+    """Prototype `merged` gives way: it and `split` are to stand for the two halves (indices) of the cluster `split`."""
 
-    promise: expected fall of the loss by the split over its rise by the merging.
-    """
-
-    merged: int
     split: int
-    promise: float
+    merged: int
+    halves: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a sample of N images says of K prototypes, in the unit of the loss."""
+    """What N images say of K prototypes, in the unit of the loss."""
 
-    indices: Tensor  # (N,) of the images
-    labels: Tensor  # (N,)
-    cost: Tensor  # (K,) rise of the loss if the images of a prototype had to take their second best
-    gain: Tensor  # (K,) fall of the loss if a cluster were cut in two across its largest residual variation
-    halves: dict[
-        int, Tensor
-    ]  # prototype -> (n,) bool: side of each of its images, in the order of the sample
+    cost: Tensor  # (K,) rise of the loss if the images of a prototype took their second best
+    gain: Tensor  # (K,) fall of the loss if each half of a cluster had its own mean; 0 where it cannot be cut
+    halves: dict[int, tuple[Tensor, Tensor]]  # prototype -> indices of images of either half
 
 
-def split_and_merge(
+def draw_sample(images: DeviceBatches, generator: torch.Generator, values: int) -> Tensor:
+    """Indices (N,) of some images of so many pixel values each. `generator` is on the CPU."""
+    count = max(min(SAMPLE, images.n_images, SAMPLE_ELEMENTS // values), 1)
+    return torch.randperm(images.n_images, generator=generator)[:count]
+
+
+def propose(
+    model: DTIKMeans, images: DeviceBatches, sample: Tensor, refused: Set[tuple[int, int]] = frozenset()
+) -> Proposal | None:
+    """The pair (split, merged) of the highest gain over cost that was not refused; None if there is no such pair."""
+    if model.n_prototypes < 3:  # giving up one of two is to begin anew
+        return None
+    survey = look(model, images, sample)
+    promise = survey.gain[:, None] / survey.cost.clamp_min(1e-12)
+    promise.fill_diagonal_(0.0)
+    for pair in refused:
+        promise[pair] = 0.0
+    split, merged = divmod(int(promise.argmax()), model.n_prototypes)
+    if promise[split, merged] <= 0:
+        return None
+    return Proposal(split, merged, survey.halves[split])
+
+
+def apply(
+    proposal: Proposal,
     model: DTIKMeans,
     images: DeviceBatches,
-    least_promise: float,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
-) -> Split | None:
-    """Split one prototype and give up another if that promises `least_promise` or more; None otherwise.
-
-    Both halves start half way: from the prototype of the cluster, one step towards their own images each, through the
-    transformations of these images. `generator` is on the CPU.
-    """
-    if model.n_prototypes < 3:  # giving up one of two would leave nothing to compare with
-        return None
-    survey = look(model, images, generator)
-    merged = int(survey.cost.argmin())
-    gain = survey.gain.clone()
-    gain[merged] = 0.0
-    split = int(gain.argmax())
-    promise = float(gain[split] / survey.cost[merged].clamp_min(1e-12))
-    if split not in survey.halves or promise < least_promise:
-        return None
-    members = survey.indices[survey.labels == split]
-    side = survey.halves[split]
-    steps = [_towards(model, images, split, members[half]) for half in (side, ~side)]
+) -> None:
+    """Both begin as the prototype that is split, one step towards the images of their half. `generator`: on the CPU."""
+    split, merged = proposal.split, proposal.merged
+    steps = [_towards(model, images, split, half) for half in proposal.halves]
     model.reassign(split, [merged], optimizer, generator)
     with torch.no_grad():
         for row, step in zip((merged, split), steps):
             model.prototypes.pixels[row] += step
-    return Split(merged, split, promise)
 
 
 @torch.no_grad()
-def look(model: DTIKMeans, images: DeviceBatches, generator: torch.Generator) -> Survey:
-    """Survey a random sample of the images."""
-    total = images.n_images
-    values = model.channels * model.image_size[0] * model.image_size[1]
-    count = max(min(SAMPLE, total, SAMPLE_ELEMENTS // values), 1)
-    indices = torch.randperm(total, generator=generator)[:count]
+def look(model: DTIKMeans, images: DeviceBatches, sample: Tensor) -> Survey:
+    """Survey the images `sample` (N,)."""
     labels, nearest, residuals = [], [], []
-    for part in indices.split(images.batch_size):
+    for part in sample.split(images.batch_size):
         x, alpha = images.take(part)
         out = model.infer(x, alpha)
         weight = pixel_weight(alpha, model.window, model.channels, model.image_size)
         # Scaled so that the sum of squares of an image is its error.
-        scale = values**-0.5 if weight is None else weight.sqrt()
+        scale = x[0].numel() ** -0.5 if weight is None else weight.sqrt()
         labels.append(out.labels)
         nearest.append(out.distances.topk(2, 1, largest=False).values)
         residuals.append(((x - out.reconstruction) * scale).flatten(1))
     label, best, residual = torch.cat(labels), torch.cat(nearest), torch.cat(residuals)
-    cost = best.new_zeros(model.n_prototypes).index_add_(0, label, best[:, 1] - best[:, 0]) / count
+    cost = best.new_zeros(model.n_prototypes).index_add_(0, label, best[:, 1] - best[:, 0]) / len(sample)
     gain, halves = torch.zeros_like(cost), {}
     for k in range(model.n_prototypes):
         own = residual[label == k]
-        if len(own) < LEAST:
+        if len(own) < 2 * LEAST:
             continue
-        own = own - own.mean(0)
-        variances, directions = torch.linalg.eigh(own @ own.T)
-        gain[k] = GAUSSIAN_GAIN * variances[-1] / count
-        halves[k] = directions[:, -1] > 0
-    return Survey(indices.to(label.device), label, cost, gain, halves)
+        first = _cut(own - own.mean(0))
+        sizes = int(first.sum()), int((~first).sum())
+        if min(sizes) < LEAST:
+            continue
+        apart = (own[first].mean(0) - own[~first].mean(0)).square().sum()
+        gain[k] = sizes[0] * sizes[1] / sum(sizes) * apart / len(sample)
+        members = sample.to(label.device)[label == k]
+        halves[k] = (members[first], members[~first])
+    return Survey(cost, gain, halves)
+
+
+@torch.no_grad()
+def fit_of(model: DTIKMeans, images: DeviceBatches, sample: Tensor) -> float:
+    """Mean distance of the images `sample` to their prototype."""
+    distances = [model.infer(*images.take(part)).distances for part in sample.split(images.batch_size)]
+    return float(torch.cat(distances).min(1).values.mean())
+
+
+def _cut(residuals: Tensor) -> Tensor:
+    """2-means of residuals (n, P) of mean 0, begun across their largest variation: (n,) bool."""
+    first = torch.linalg.eigh(residuals @ residuals.T).eigenvectors[:, -1] > 0
+    for _ in range(LLOYD):
+        if first.all() or not first.any():
+            break
+        centres = torch.stack([residuals[~first].mean(0), residuals[first].mean(0)])
+        again = torch.cdist(residuals, centres).argmin(1) == 1
+        if again.equal(first):
+            break
+        first = again
+    return first
 
 
 def _towards(model: DTIKMeans, images: DeviceBatches, k: int, indices: Tensor) -> Tensor:

@@ -80,3 +80,65 @@ def small() -> SimpleNamespace:
     return SimpleNamespace(
         image_set=image_set, configuration=configuration, model_for=model_for, Watcher=Watcher
     )
+
+
+STUCK_SIZE = (8, 8)
+
+
+def motifs():
+    """Three motifs (3, 1, 8, 8) in [0, 1]; the first two resemble each other most."""
+    bars = torch.zeros(3, 1, *STUCK_SIZE)
+    bars[0, :, :, 1], bars[1, :, :, 3], bars[2, :, 5:7] = 1.0, 1.0, 1.0
+    return bars * 200 / 255 + 0.1
+
+
+def motif_images(n=30, alpha=False):
+    """Motifs 0, 1, 2, 0, 1, 2, ... with noise."""
+    noise = 20 / 255 * torch.randn(n, 1, *STUCK_SIZE, generator=torch.Generator().manual_seed(1))
+    values = ((motifs().repeat(n // 3, 1, 1, 1) + noise) * 255).clamp(0, 255).to(torch.uint8)
+    opaque = torch.full((n, 1, *STUCK_SIZE), 255, dtype=torch.uint8) if alpha else None
+    return ImageSet(values, [f"{i:03d}" for i in range(n)], alpha=opaque)
+
+
+def motif_configuration(names="identity", **training):
+    model = {"n_prototypes": 3, "transformation_sequence": names, "n_hidden_units": 8}
+    schedule = {"epochs": 12, "batch_size": 10, "lr": 0.02, "milestones": [10], "device": "cpu", **training}
+    return RunConfig.from_dict({"model": model, "training": schedule})
+
+
+def fresh_model(config, images):
+    model = model_for(config, images)
+    model.set_epoch(100)
+    model.initialise(images.images, torch.Generator().manual_seed(0))
+    return model
+
+
+def begun_from(config, images, prototypes):
+    model = fresh_model(config, images)
+    with torch.no_grad():
+        model.prototypes.pixels.copy_(prototypes)
+    return model
+
+
+def stuck_model(config, images):
+    """One prototype stands for motifs 0 and 1, two for motif 2: no gradient step leaves that."""
+    first = motifs()
+    return begun_from(config, images, torch.stack([first[:2].mean(0), first[2], first[2] + 0.01]))
+
+
+def right_model(config, images):
+    return begun_from(config, images, motifs())
+
+
+def labels_of(model, images):
+    """(n / 3, 3): of each motif in turn."""
+    return model.infer(images.images.float() / 255).labels.view(-1, 3)
+
+
+@pytest.fixture
+def stuck() -> SimpleNamespace:
+    """Makers of a training that has ended in the wrong optimum."""
+    return SimpleNamespace(
+        images=motif_images, configuration=motif_configuration, model=stuck_model, right=right_model,
+        fresh=fresh_model, labels=labels_of,
+    )  # fmt: skip
