@@ -46,7 +46,8 @@ def test_mnist_is_the_test_part_and_then_the_train_part(mnist):
     )
     assert images.labels.tolist() == [*arrays["y_test"], *arrays["y_train"]]
     assert len(load_benchmark("mnist-test", root)) == 1100
-    assert len(load_benchmark("mnist-test", root, limit=7)) == 7
+    some = load_benchmark("mnist-test", root, limit=4)  # from all over a set, which may be in order of class
+    np.testing.assert_array_equal(some.images[:, 0].numpy(), arrays["x_test"][[0, 275, 550, 825]])
 
 
 def test_mnist_1k_is_drawn_by_the_legacy_generator(mnist):
@@ -60,8 +61,8 @@ def test_mnist_1k_is_drawn_by_the_legacy_generator(mnist):
 
 def test_mnist_color(mnist):
     root, arrays = mnist
-    images = load_benchmark("mnist-color", root, limit=20)
-    assert images.images.shape == (20, 3, 6, 6)
+    images = load_benchmark("mnist-color", root)
+    assert images.images.shape[1:] == (3, 6, 6)
     assert (images.images.amax(dim=(1, 2, 3)) == 255).all()
     for i in (0, 7):
         rng = np.random.RandomState(i)

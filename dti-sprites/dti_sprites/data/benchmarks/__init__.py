@@ -57,7 +57,8 @@ def load_benchmark(
     Args:
         root: folder of all sets; None: the environment variable DTI_BENCH_DATA.
         download: let torchvision fetch what is missing (MNIST, KMNIST, Fashion-MNIST, USPS, SVHN).
-        limit: at most so many images; generators draw only those.
+        limit: at most so many images, evenly from the whole set, which may be in order of class; generators draw only
+            those.
         seed: of generators.
 
     Raises:
@@ -66,5 +67,5 @@ def load_benchmark(
     place = Place(Path(root) if root is not None else None, config or DataConfig(), download, limit, seed)
     images = benchmark_info(name).load(place)
     if limit is not None and limit < len(images):
-        images = images.subset(range(limit))
+        images = images.subset([i * len(images) // limit for i in range(limit)])
     return images
