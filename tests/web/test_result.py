@@ -167,6 +167,27 @@ def test_search_and_filter(open_result: Open, runs: Any) -> None:
     page.get_by_label("Filter", exact=True).first.click()
     page.get_by_label("Source").select_option("Livre d'heures")
     assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(rows) - wanted
+    page.locator(".filter-foot").get_by_text(f"{len(rows) - wanted} images found").wait_for()
+
+
+def test_filtering_by_keyboard(open_result: Open, runs: Any, eyes: Any) -> None:
+    """Whoever chooses is not thrown out of the panel by what the choice does, and Escape leads back."""
+    page = open_result()
+    page.get_by_label("Filter", exact=True).first.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    eyes.until(page, "/[0-9]+ images found/.test(document.querySelector('.filter-foot').innerText)")
+    assert page.evaluate("() => document.activeElement.closest('label').innerText").startswith("Source")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.closest('.filter-panel') !== null")
+    page.get_by_role("button", name="Show all images").focus()
+    page.keyboard.press("Enter")
+    assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(table(runs))
+    assert page.get_by_label("Source").input_value() == ""
+    page.keyboard.press("Escape")
+    assert page.locator(".filter-panel").is_hidden()
+    assert page.evaluate("() => document.activeElement.ariaLabel") == "Filter"
 
 
 def test_what_stands_below_an_image_is_chosen(open_result: Open) -> None:
@@ -327,21 +348,28 @@ def test_overlay_difference_and_blink(open_result: Open) -> None:
     assert page.locator(".stage img.over").evaluate("e => getComputedStyle(e).mixBlendMode") == "difference"
     page.get_by_role("radio", name="Side by side", exact=True).click()
     page.locator(".stage").focus()
-    raw = page.locator('.pane[data-kind="raw"] img')
-    before = raw.get_attribute("src")
+    # Blinking shows one in the very place of the other, from wherever one begins.
     page.keyboard.press("b")
-    assert "_tsf" in (raw.get_attribute("src") or "")
+    assert "_tsf" in (over.get_attribute("src") or "")
+    assert over.evaluate("e => e.style.opacity") == "1"
+    boxes = page.locator(".stage img").evaluate_all(
+        "all => all.map((e) => JSON.stringify(e.getBoundingClientRect()))"
+    )
+    assert len(boxes) == 2
+    assert len(set(boxes)) == 1
     page.keyboard.press("b")
-    assert raw.get_attribute("src") == before
+    assert over.evaluate("e => e.style.opacity") == "0"
 
 
-def test_pinned_beside_another(open_result: Open) -> None:
+def test_pinned_beside_another(open_result: Open, eyes: Any) -> None:
     page = open_result()
     open_image(page, 0)
     name = page.locator(".viewer-title").inner_text()
     page.keyboard.press("p")
     page.keyboard.press("ArrowRight")
     assert name in page.locator('.pane[data-kind="pin"] figcaption').inner_text()
+    # Both are seen as their files are, not as small as the network saw them.
+    eyes.until(page, "document.querySelector('.pane[data-kind=\"pin\"] img').src.includes('/originals/')")
     assert page.locator(".viewer-title").inner_text() != name
 
 

@@ -120,6 +120,7 @@ export default {
   'cancel.run': 'Cancel the run',
   'cancel.sent': '“{name}” is being stopped; what it has found so far is kept.',
   'download.all': 'Download everything (zip)',
+  'delete.kept': '“{name}” is kept: release it first, then it can be deleted.',
   'delete.done': '“{name}” was deleted.',
 
   'experiment': 'Experiment',
@@ -178,6 +179,7 @@ export default {
 
   'filter': 'Filter',
   'filter.search': 'Search names, notes, tags',
+  'filter.search.short': 'Search',
   'filter.source': 'Source',
   'filter.tag': 'Tag',
   'filter.only': 'Only',
@@ -435,6 +437,7 @@ export default {
   'source.known_label': 'Known label',
   'source.src': 'Address',
   'source.date': 'Date',
+  'source.shelfmark': 'Shelfmark',
 
   'review': 'Review',
   'review.title': 'Most doubtful images',
@@ -727,7 +730,7 @@ export default {
   'images.sample': 'Sample images',
   'images.sample.hint': 'Handwritten digits that come with the program: a quick way to see how it works.',
   'images.drop': 'Drop images, a folder or an archive here',
-  'images.drop.hint': 'PNG, JPEG, TIFF, WebP… or a zip, tar or PDF of them',
+  'images.drop.hint': 'PNG, JPEG, TIFF, WebP… or a zip or PDF of them',
   'images.choose': 'Choose files',
   'images.folder': 'Choose a folder',
   'images.local': { one: '{n} file, {size}', other: '{n} files, {size}' },

@@ -120,6 +120,7 @@ export default {
   'cancel.run': 'Arrêter',
   'cancel.sent': '« {name} » va s’arrêter ; ce qu’elle a trouvé est conservé.',
   'download.all': 'Tout télécharger (zip)',
+  'delete.kept': '« {name} » est conservée : libérez-la d’abord, elle pourra alors être supprimée.',
   'delete.done': '« {name} » a été supprimée.',
 
   'experiment': 'Expérience',
@@ -177,7 +178,8 @@ export default {
   'viewer.nothing.hint': 'Aucune image n’a ces mots, cette source et cette étiquette.',
 
   'filter': 'Filtrer',
-  'filter.search': 'Chercher noms, notes',
+  'filter.search': 'Chercher noms, notes, étiquettes',
+  'filter.search.short': 'Chercher',
   'filter.source': 'Source',
   'filter.tag': 'Étiquette',
   'filter.only': 'Seulement',
@@ -435,6 +437,7 @@ export default {
   'source.known_label': 'Étiquette connue',
   'source.src': 'Adresse',
   'source.date': 'Date',
+  'source.shelfmark': 'Cote',
 
   'review': 'Réviser',
   'review.title': 'Images les plus douteuses',
@@ -727,7 +730,7 @@ export default {
   'images.sample': 'Images d’exemple',
   'images.sample.hint': 'Des chiffres manuscrits fournis avec le programme : une façon rapide de voir comment il marche.',
   'images.drop': 'Déposez ici des images, un dossier ou une archive',
-  'images.drop.hint': 'PNG, JPEG, TIFF, WebP… ou un zip, tar ou PDF',
+  'images.drop.hint': 'PNG, JPEG, TIFF, WebP… ou un zip ou PDF',
   'images.choose': 'Choisir des fichiers',
   'images.folder': 'Choisir un dossier',
   'images.local': { one: '{n} fichier, {size}', other: '{n} fichiers, {size}' },

@@ -23,7 +23,6 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
   let mix = 0.5;
   let pinned = null;
   let quiet = false;
-  let blink = false;
   let api = null;
   let natural = null;
 
@@ -39,13 +38,13 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
   } });
   const zoomText = h('span.num.zoom-text', { role: 'status' });
   const pinButton = ui.iconButton(t('image.pin'), 'pin', () => pin(), { hint: 'P', 'aria-pressed': 'false' });
-  const tools = h('div.viewer-tools', { role: 'toolbar', 'aria-label': t('tools') }, modes, slider, h('span.spacer'),
+  const tools = h('div.viewer-tools', { role: 'toolbar', 'aria-label': t('tools') }, modes, slider, h('span.spacer'), h('div.viewer-icons', null,
     ui.iconButton(t('image.smaller'), 'close', () => zoomBy(1 / 1.4), { hint: '-' }), zoomText,
     ui.iconButton(t('image.larger'), 'add', () => zoomBy(1.4), { hint: '+' }),
     ui.iconButton(t('image.reset'), 'expand', () => reset(), { hint: '0' }),
     ui.iconButton(t('image.rotate'), 'rotate', () => turn(90), { hint: 'W' }),
     ui.iconButton(t('image.flipx'), 'flipx', () => flip('flipX'), { hint: 'X' }),
-    ui.iconButton(t('image.flipy'), 'flipy', () => flip('flipY'), { hint: 'Y' }), pinButton);
+    ui.iconButton(t('image.flipy'), 'flipy', () => flip('flipY'), { hint: 'Y' }), pinButton));
   const smaller = tools.querySelector(`[aria-label="${CSS.escape(t('image.smaller'))}"]`);
   fill(smaller, h('span.minus', { 'aria-hidden': 'true' }, '–'));
 
@@ -62,7 +61,7 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       ends.add(ui.keys.layer(t('keys.image'), [
         { keys: ['ArrowRight', 'ArrowDown'], label: t('image.next'), run: (event) => walk(event, 1) },
         { keys: ['ArrowLeft', 'ArrowUp'], label: t('image.previous'), run: (event) => walk(event, -1) },
-        { keys: ['b'], label: t('image.blink'), run: () => setBlink(!blink) },
+        { keys: ['b'], label: t('image.blink'), run: () => blink() },
         { keys: ['v'], label: t('image.layout.next'), run: () => setMode(layouts[(layouts.indexOf(mode) + 1) % layouts.length]) },
         { keys: ['z'], label: t('image.layout.single'), run: () => setMode(mode === 'single' ? 'beside' : 'single') },
         { keys: ['+', '='], label: t('image.larger'), run: () => zoomBy(1.4) },
@@ -113,7 +112,6 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     row = next;
     if (!first) onShow?.(row);
     Object.assign(place, { zoom: 1, x: 0, y: 0 });
-    blink = false;
     draw();
     facts();
     const name = view.result.names[row];
@@ -149,7 +147,12 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
       : h('figure.pane', { dataset: { kind: 'fitted' } }, h('div.pane-view.unknown', null, h('p', null, t('fitted.unknown.long'))), h('figcaption', null, t('image.fitted'))));
     const proto = () => (cluster?.prototype === null || !cluster ? null : pane(t('image.prototype'), pictures.prototype(cluster.prototype), { kind: 'prototype' }));
     const panes = mode === 'single' ? [raw()] : mode === 'layers' ? [raw(), fit()] : mode === 'beside' ? [raw(), fit(), proto()] : [stack(fitted)];
-    if (pinned !== null) panes.push(pane(t('image.pinned', { name: short(view.result.names[pinned]) }), pictures.image(pinned, 'raw'), { kind: 'pin', pin: true }));
+    if (pinned !== null) {
+      const mine = pinned;
+      const figure = pane(t('image.pinned', { name: short(view.result.names[mine]) }), null, { kind: 'pin', pin: true });
+      pictures.showBest(figure.querySelector('img'), mine, () => figure.isConnected);
+      panes.push(figure);
+    }
     fill(stage, panes);
     stage.dataset.mode = mode;
     if (mode === 'layers') takeApart(row);
@@ -198,9 +201,8 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     const transform = `translate(${x}px, ${y}px) scale(${zoom}) rotate(${angle}deg) scale(${flipX ? -1 : 1}, ${flipY ? -1 : 1})`;
     for (const image of stage.querySelectorAll('img')) image.style.transform = transform;
     for (const over of stage.querySelectorAll('img.over')) {
-      over.style.opacity = mode === 'overlay' ? (blink ? 1 : mix) : '';
+      over.style.opacity = mode === 'overlay' ? mix : '';
     }
-    stage.classList.toggle('blinking', blink);
     zoomText.textContent = `${Math.round(zoom * 100)} %`;
   }
 
@@ -211,22 +213,16 @@ export function openImageViewer(view, row, { layout = null, onShow, onClose, ord
     ui.announce(t(`image.layout.${mode}`));
   }
 
-  /** Blink: the fitted prototype in the very place of the image, and back. */
-  function setBlink(on) {
-    if (mode === 'difference') return;
-    blink = on;
+  /** Blink: the prototype in the very place of the image, and back. Only there do they lie on top of each other. */
+  function blink() {
     if (mode !== 'overlay') {
-      const image = stage.querySelector('.pane[data-kind="raw"] img');
-      const cluster = session.curation.cluster(session.curation.place[row]);
-      if (image) {
-        if (blink) {
-          image.dataset.back = image.src;
-          pictures.load(image, pictures.fitted(row, cluster?.prototype) ?? pictures.prototype(cluster?.prototype ?? view.result.labels[row]));
-        } else if (image.dataset.back) image.src = image.dataset.back;
-      }
+      mix = 0;
+      setMode('overlay');
     }
+    mix = mix < 1 ? 1 : 0;
+    slider.value = mix;
     paint();
-    ui.announce(t(blink ? 'image.blink.on' : 'image.blink.off'));
+    ui.announce(t(mix ? 'image.blink.on' : 'image.blink.off'));
   }
 
   function pin(which = pinned === null ? row : null) {

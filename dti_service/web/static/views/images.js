@@ -110,7 +110,7 @@ export class ImagesPart {
 
   drawFiles() {
     const { t } = this;
-    const file = h('input.visually-hidden', { type: 'file', multiple: true, accept: 'image/*,.zip,.tar,.tgz,.gz,.pdf,.tif,.tiff,.json', id: uid('file'), onchange: () => this.take([...file.files].map((one) => ({ file: one, path: one.name }))) });
+    const file = h('input.visually-hidden', { type: 'file', multiple: true, accept: 'image/*,.zip,.pdf,.tif,.tiff,.csv', id: uid('file'), onchange: () => this.take([...file.files].map((one) => ({ file: one, path: one.name }))) });
     const folder = h('input.visually-hidden', { type: 'file', webkitdirectory: true, multiple: true, id: uid('file'), onchange: () => this.take([...folder.files].map((one) => ({ file: one, path: one.webkitRelativePath || one.name }))) });
     const zone = h('div.drop-zone', null, icon('upload', 30), h('p', null, h('strong', null, t('images.drop'))), h('p.muted', null, t('images.drop.hint')),
       h('div.drop-buttons', null, this.ui.button(t('images.choose'), { iconName: 'file', onclick: () => file.click() }), this.ui.button(t('images.folder'), { iconName: 'folder', onclick: () => folder.click() })), file, folder);

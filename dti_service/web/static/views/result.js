@@ -207,7 +207,7 @@ export class ResultView {
       h('label', { title: text }, h('input', { type: 'radio', name, value: key, checked: key === value, 'aria-label': text, onchange: () => onchange(key) }),
         iconName ? icon(iconName, 16) : h('span', null, text))));
     this.size = h('input', { type: 'range', min: 40, max: 240, step: 4, value: now.tile, 'aria-label': t('tile.size'), title: t('tile.size') });
-    this.search = h('input', { type: 'search', placeholder: t('filter.search'), 'aria-label': t('filter.search') });
+    this.search = h('input', { type: 'search', placeholder: t('filter.search.short'), 'aria-label': t('filter.search') });
     this.filterButton = h('button.icon-button', { type: 'button', 'aria-label': t('filter'), title: t('filter'), 'aria-expanded': 'false', onclick: () => this.toggleFilter() }, icon('filter'));
     this.filterPanel = h('div.filter-panel', { hidden: true, role: 'group', 'aria-label': t('filter') });
     this.lassoButton = ui.iconButton(t('lasso'), 'lasso', () => this.setLasso(!this.lasso), { hint: 'L', 'aria-pressed': 'false' });
@@ -277,6 +277,11 @@ export class ResultView {
         this.session.save();
         event.preventDefault();
       }
+    });
+    ends.listen(this.filterPanel, 'keydown', (event) => {
+      if (event.key !== 'Escape') return;
+      event.preventDefault();
+      this.leaveFilter();
     });
     ends.listen(document, 'visibilitychange', () => document.hidden && this.session.save());
     ends.listen(window, 'online', () => this.session.save());
@@ -439,7 +444,8 @@ export class ResultView {
     this.unfit?.setAttribute('aria-pressed', String(filter.only === 'unfit'));
     this.mainElement.scrollTop = 0;
     this.redraw();
-    if (!this.filterPanel.hidden) this.drawFilter();
+    if (!this.filterPanel.hidden && !this.filterPanel.contains(document.activeElement)) this.drawFilter();
+    this.filterFound?.replaceChildren(this.found());
     if (this.arrangement.filtered) this.ui.announce(this.ui.t('filter.found', { n: this.arrangement.total() }));
   }
 
@@ -451,6 +457,14 @@ export class ResultView {
       this.filterPanel.querySelector('select')?.focus();
     }
   }
+
+  leaveFilter() {
+    this.toggleFilter(false);
+    this.filterButton.focus();
+  }
+
+  /** How many images the filter leaves. */
+  found() { return this.arrangement.filtered ? this.ui.t('filter.found', { n: this.arrangement.total() }) : ''; }
 
   /** A filter by another column of the run's table: a choice of its values, or first and last year. */
   facetLine({ column, values, dates }, value) {
@@ -469,6 +483,7 @@ export class ResultView {
     this.facets ??= facetsOf(this.result, ['fits', ...['document', 'source'].filter((name) => this.result.header.includes(name)).slice(0, 1)]);
     const { t, i18n } = this.ui;
     const { filter } = this.arrangement;
+    this.filterFound = h('span.muted.num', { role: 'status' }, this.found());
     const counts = new Map();
     for (let row = 0; row < this.result.n; row += 1) {
       const source = this.sourceOf(row);
@@ -484,11 +499,11 @@ export class ResultView {
       select('cluster', t('filter.cluster'), this.curation.order.map((id) => [id, this.curation.name(id)])),
       select('tag', t('filter.tag'), tags.map((one) => [one, one])),
       select('only', t('filter.only'), ['doubtful', ...(this.unfit ? ['unfit'] : []), 'moved', 'noted'].map((one) => [one, t(`filter.only.${one}`)])),
-      h('div.filter-foot', null, h('span.muted.num', { role: 'status' }, this.arrangement.filtered ? t('filter.found', { n: this.arrangement.total() }) : ''),
-        this.ui.button(t('filter.clear'), { onclick: () => this.actions.clearFilter() }), this.ui.button(t('done'), { onclick: () => {
-          this.toggleFilter(false);
-          this.filterButton.focus();
-        } })));
+      h('div.filter-foot', null, this.filterFound,
+        this.ui.button(t('filter.clear'), { onclick: () => {
+          this.actions.clearFilter();
+          this.toggleFilter(true);
+        } }), this.ui.button(t('done'), { onclick: () => this.leaveFilter() })));
   }
 
   resize(step) {
