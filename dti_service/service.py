@@ -217,9 +217,14 @@ class Service:
         self._wake()
         return experiment
 
-    def delete(self, id: str) -> None:
-        """Remove an experiment and all its files. Raises ExperimentNotFound, Conflict while it runs."""
-        self.store.delete(id)
+    def delete(self, id: str, *, force: bool = False) -> None:
+        """Remove an experiment and all its files.
+
+        Raises ExperimentNotFound, and Conflict while it runs or, without `force`, while it is marked to be kept.
+        """
+        if not self.store.delete(id, unless_kept=not force):
+            reason = f"Experiment {id} is marked to be kept: take that mark away first (keep: false), or ask with force"
+            raise Conflict(reason)
 
     # Many experiments
 

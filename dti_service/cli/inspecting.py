@@ -105,7 +105,7 @@ def delete_command(arguments: argparse.Namespace) -> int:
         backend.get(resolve(backend, text))["id"] for text in arguments.ids
     ]  # all exist, or none is deleted
     for id in ids:
-        backend.delete(id)
+        backend.delete(id, force=arguments.force)
     if arguments.json:
         print_json({"deleted": ids})
     else:

@@ -51,9 +51,9 @@ class LocalBackend:
             self.service.cancel(id, _user())
         return self.get(id)
 
-    def delete(self, id: str) -> None:
+    def delete(self, id: str, *, force: bool) -> None:
         with audited("delete experiment", id):
-            self.service.delete(id)
+            self.service.delete(id, force=force)
 
     def rerun(self, id: str, changes: dict[str, Any]) -> View:
         with audited("rerun experiment", id) as line:

@@ -108,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     delete = command("delete", "delete experiments that have ended, with all their files")
     delete.add_argument("ids", metavar="ID", nargs="+")
+    delete.add_argument("--force", action="store_true", help="also what is marked to be kept")
 
     rerun = command("rerun", "queue the same request again, with changes where given")
     rerun.add_argument("id", metavar="ID")

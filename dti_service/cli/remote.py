@@ -36,8 +36,8 @@ class RemoteBackend:
     def cancel(self, id: str) -> View:
         return self.client.cancel(id)
 
-    def delete(self, id: str) -> None:
-        self.client.delete(id)
+    def delete(self, id: str, *, force: bool) -> None:
+        self.client.delete(id, force=force)
 
     def rerun(self, id: str, changes: dict[str, Any]) -> View:
         return self.client.rerun(id, **changes)

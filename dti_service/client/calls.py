@@ -137,9 +137,9 @@ def update(
     return Call("PATCH", experiment_path(id), _json, {"json": body})
 
 
-def delete(id: str) -> Call[None]:
-    """Delete an experiment and its files. `Conflict` while it runs."""
-    return Call("DELETE", experiment_path(id), _nothing)
+def delete(id: str, *, force: bool = False) -> Call[None]:
+    """Delete an experiment and its files. `Conflict` while it runs, and while it is to be kept unless with `force`."""
+    return Call("DELETE", experiment_path(id), _nothing, {"params": {"force": "true"}} if force else {})
 
 
 def log(id: str, start: int = 0) -> Call[bytes]:

@@ -124,7 +124,9 @@ def _noted(event: dict[str, Any]) -> str | None:
         clusters = ", ".join(map(str, event["empty"]))
         return f"{at}: empty clusters ({clusters}) begin again as copies of cluster {event.get('source')}"
     if name == "split_merge":
-        return f"{at}: cluster {event.get('split')} split in two, cluster {event.get('merged')} given up for it"
+        return (
+            f"{at}: cluster {event.get('split')} split in two, cluster {event.get('merged')} given up for it"
+        )
     details = ", ".join(
         f"{key} {value}"
         for key, value in event.items()

@@ -130,9 +130,12 @@ class ExperimentHandler(Handler):
     @web.authenticated
     @authorized("write", resource=RESOURCE)
     async def delete(self, id: str) -> None:
-        self.query()
+        force = self.query("force").get("force", "false")
+        if force not in ("true", "false"):
+            reason = f"must be true or false, not {force[:80]!r}"
+            raise BadRequest("The query cannot be used", [{"field": "force", "reason": reason}])
         await self.own_experiment(id)
-        await self.quick(self.service.delete, id)
+        await self.quick(lambda: self.service.delete(id, force=force == "true"))
         self.set_status(204)
         self.finish()
 

@@ -95,6 +95,17 @@ def test_delete_can_be_taken_back(open_page: Open, server: Any, runs: Any) -> No
     assert gone.id != kept.id
 
 
+def test_what_is_kept_is_not_deleted(open_page: Open, server: Any, runs: Any) -> None:
+    kept = runs.put("Kept for good", "cancelled")
+    server.call("PATCH", f"experiments/{kept.id}", {"keep": True})
+    page = open_page()
+    row(page, "Kept for good").get_by_label(re.compile("Actions for")).click()
+    page.get_by_role("menuitem", name="Delete").click()
+    page.locator(".toast").get_by_text("is kept").wait_for()
+    row(page, "Kept for good").wait_for()
+    assert server.call("GET", f"experiments/{kept.id}")["keep"]
+
+
 def test_news_reach_the_list(open_page: Open, server: Any, runs: Any, watch: Any) -> None:
     """What others do is seen without asking for the list again: here asking is made impossible."""
     watch.expected += ["ERR_FAILED", "Failed to load"]

@@ -32,7 +32,8 @@ def test_the_expected_presets_are_there():
     clustering = {
         "mnist",
         "mnist-test",
-        "mnist-1k", "mnist-1k-split",
+        "mnist-1k",
+        "mnist-1k-split",
         "mnist-color",
         "fashion-mnist",
         "affnist-test",

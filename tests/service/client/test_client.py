@@ -60,7 +60,10 @@ def test_small_matters(client: Client) -> None:
     client.cancel(again["id"])
     for item in (made, again):
         assert client.wait(item["id"], timeout=60, poll_s=0.1)["state"] == "cancelled"
-    client.delete(again["id"])
+    client.update(again["id"], keep=True)
+    with pytest.raises(Conflict, match="marked to be kept"):
+        client.delete(again["id"])
+    client.delete(again["id"], force=True)
     with pytest.raises(NotFound):
         client.get(again["id"])
     assert len(list(client.iterate(limit=1))) == client.list()["total"]

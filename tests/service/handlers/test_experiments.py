@@ -225,6 +225,21 @@ async def test_delete_refuses_a_running_one(fetch: Fetch, make: Make, service: S
     assert (await fetch("GET", "experiments", running.id)).code == 200
 
 
+async def test_delete_refuses_a_kept_one_unless_forced(fetch: Fetch, make: Make) -> None:
+    kept = make("succeeded")
+    assert (await fetch("PATCH", "experiments", kept.id, json={"keep": True})).code == 200
+    for query in ("", "?force=false"):
+        refused = await fetch("DELETE", "experiments", kept.id + query)
+        assert refused.code == 409
+        assert "keep: false" in refused.body.decode()
+    wrong = await fetch("DELETE", "experiments", kept.id + "?force=maybe")
+    assert wrong.code == 400
+    assert read(wrong)["errors"][0]["field"] == "force"
+    assert (await fetch("GET", "experiments", kept.id)).code == 200
+    assert (await fetch("DELETE", "experiments", kept.id + "?force=true")).code == 204
+    assert (await fetch("GET", "experiments", kept.id)).code == 404
+
+
 STRANGE_IDS = (
     "absent",
     "..",

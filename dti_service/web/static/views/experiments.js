@@ -383,6 +383,10 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
 
   /** Out of sight at once, really deleted when the time for "Undo" is over. */
   function remove(item) {
+    if (item.keep) {
+      ui.toast(t('delete.kept', { name: item.name }), { tone: 'bad' });
+      return;
+    }
     const really = async () => {
       clearTimeout(gone.get(item.id));
       try {
