@@ -42,6 +42,7 @@ class Background:
 
     def __init__(self, service: Service, settings: Settings, serverapp: Any) -> None:
         self.service = service
+        service.store.index.serving = True
         self.settings = settings
         self.serverapp = serverapp
         self.metrics = Metrics(self._snapshot)

@@ -14,15 +14,16 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dti_service.errors import ServiceError
+from dti_service.errors import ServiceError, Unavailable
 from dti_service.experiment import Experiment
 from dti_service.ids import IDS, is_id
 from dti_service.index_changes import SCHEMA as CHANGES_SCHEMA
-from dti_service.index_changes import Changes, changes_after, note_put, note_removed
+from dti_service.index_changes import Changes, changes_after, forget_changes, note_put, note_removed
 from dti_service.index_file import IndexFile, on_network
 from dti_service.index_rows import (
     FORMAT,
@@ -44,12 +45,29 @@ __all__ = ["Index", "Page", "Query"]
 log = logging.getLogger(__name__)
 
 CHUNK = 500  # experiments read into the index at a time
+OFTEN = 2000  # experiments with a text: the first of them on a page are sooner come upon than all looked up and sorted
+# With more than this to read, a server answers from what is there already; it is read in smaller bites.
+MANY = 2000
+BITE, BREATH_S = 50, 0.005
+LOOK_S = 5.0  # for finding out whether it is so much
 # With more to look at than this, it is done beside the requests that ask for it, and for a tenth of the time at most.
 MUCH = 10_000  # names of directories, of which a record to look at counts as many as it costs
 RECORD_COST = 10
 SHARE = 0.1
+RARELY_S = 30.0  # even when the last look took very long
 # A folder may change again without another time of change, for as long as the clock of its file system is coarse.
 COARSE_NS, COARSE_NETWORK_NS = 50_000_000, 3_000_000_000
+
+
+@dataclass(frozen=True)
+class Building:
+    """How far the first reading of very many experiments has come."""
+
+    done: int
+    total: int
+
+    def __str__(self) -> str:
+        return f" ({self.done} of {self.total})"
 
 
 class Index:
@@ -57,6 +75,9 @@ class Index:
 
     def __init__(self, path: Path, store: Store) -> None:
         self.store = store
+        # Set by servers: lists are answered while a new index is being built. Commands wait until it is complete.
+        self.serving = False
+        self.building: Building | None = None
         self._file = IndexFile(path, SCHEMA + CHANGES_SCHEMA, FORMAT)
         self._coarse_ns = COARSE_NETWORK_NS if on_network(store.root) else COARSE_NS
         self._catching_up = threading.Lock()
@@ -66,12 +87,15 @@ class Index:
         self._unreadable: dict[str, str] = {}  # id -> stamp of what could not be read
         self._effort = 0
         self._next_at = 0.0
+        self._looked = threading.Event()  # once: whether there is much to read is known
+        self._closed = False
 
     @property
     def path(self) -> Path:
         return self._file.path
 
     def close(self) -> None:
+        self._closed = True  # a build ends at the next bite
         self._file.close()
 
     # Keeping up with the disk
@@ -83,17 +107,30 @@ class Index:
         except (ServiceError, sqlite3.Error, OSError) as error:
             log.warning("The index misses a change of experiment %s for now: %s", id, error)
 
-    def refresh(self, *, wait: bool = False) -> None:
+    def refresh(self, *, wait: bool = False, wait_s: float = -1) -> None:
         """Take up what other processes changed on the disk.
 
-        With very many experiments that goes on in a thread, and this returns at once unless `wait` is set.
+        With very many experiments that goes on in a thread, and this returns at once unless `wait` is set. With
+        `wait_s`: for so many seconds at the most. Raises Unavailable when they are over.
         """
+        self._closed = False
         self._file.follow()
-        if wait or self._names is None or self._effort <= MUCH:
-            with self._catching_up:
-                self._catch_up()
-        elif time.monotonic() >= self._next_at and self._catching_up.acquire(blocking=False):
-            threading.Thread(target=self._catch_up_in_thread, name="dti-index", daemon=True).start()
+        first = self._names is None
+        if (first and self.serving) or (not wait and not first and self._effort > MUCH):
+            if time.monotonic() >= self._next_at and self._catching_up.acquire(blocking=False):
+                threading.Thread(target=self._catch_up_in_thread, name="dti-index", daemon=True).start()
+            if first:
+                self._looked.wait(LOOK_S)
+            if not wait:
+                return
+        if not self._catching_up.acquire(timeout=wait_s):
+            raise Unavailable(
+                f"Not all experiments are known yet{self.building or ''}: try again in a moment"
+            )
+        try:
+            self._catch_up()
+        finally:
+            self._catching_up.release()
 
     def _catch_up_in_thread(self) -> None:
         try:
@@ -101,6 +138,7 @@ class Index:
         except Exception as error:
             log.warning("The index could not be brought up to date: %s", error)
         finally:
+            self._looked.set()
             self._catching_up.release()
 
     def _catch_up(self) -> None:
@@ -113,7 +151,7 @@ class Index:
             self._effort = len(self._names or ()) + RECORD_COST * len(known)
         finally:
             now = time.monotonic()
-            self._next_at = now + (now - began) / SHARE
+            self._next_at = now + min((now - began) / SHARE, RARELY_S)
 
     def _compare_folders(self) -> None:
         before = self._names if self._generation == self._file.generation else None
@@ -127,10 +165,35 @@ class Index:
             self._unreadable = {}
         gone = [name for name in before - names if is_id(name)]
         self._remove(gone)
-        self._load(name for name in names - before if is_id(name))
+        new = [name for name in names - before if is_id(name)]
+        if len(new) > MANY:
+            self._build(new)
+        else:
+            self._load(new)
         self._names = names
         self._generation = self._file.generation
         self._folder_stamp = folder_stamp if looked_at - folder_stamp > self._coarse_ns else None
+
+    def _build(self, new: list[str]) -> None:
+        """Read very many for the first time, newest first. They are no news; who has followed the news is told to ask
+        for everything again."""
+        log.info("%d experiments are read into the index", len(new))
+        self.building = Building(0, len(new))
+        self._looked.set()
+        try:
+            for bite in _chunks(sorted(new, reverse=True), BITE):
+                if self._closed:
+                    raise Unavailable("the index was closed")
+                marks = ",".join("?" * len(bite))
+                known = self._file.read(f"SELECT id FROM experiments WHERE id IN ({marks})", bite)
+                taken = {id for (id,) in known}  # by another process that builds too
+                self._load((id for id in bite if id not in taken), news=False)
+                self.building = Building(self.building.done + len(bite), len(new))
+                if self.serving:
+                    time.sleep(BREATH_S)  # for whoever wants an answer meanwhile
+            self._file.write(forget_changes)
+        finally:
+            self.building = None
 
     def rebuild(self) -> dict[str, Any]:
         """Read every directory again; returns {experiments, skipped: [{path, reason}]}."""
@@ -150,10 +213,12 @@ class Index:
 
     def others(self) -> list[str]:
         """Names in the folder of experiments that are no ids."""
-        self.refresh(wait=True)
+        self.refresh()
+        if self.building is None:
+            self.refresh(wait=True)
         return [name for name in self._names or () if not is_id(name)]
 
-    def _load(self, ids: Iterable[str]) -> list[dict[str, str]]:
+    def _load(self, ids: Iterable[str], *, news: bool = True) -> list[dict[str, str]]:
         """Read these records into the index; returns what could not be read, as {path, reason}."""
         skipped = []
         for chunk in _chunks(ids, CHUNK):
@@ -175,10 +240,10 @@ class Index:
                     skipped.append({"path": str(self.store.root / id), "reason": reason})
                     self._unreadable[id] = stamp
                     self._remove([id])
-            self._put(found)
+            self._put(found, news)
         return skipped
 
-    def _put(self, items: list[tuple[Experiment, bool, str]]) -> None:
+    def _put(self, items: list[tuple[Experiment, bool, str]], news: bool) -> None:
         if not items:
             return
         # Before the others are kept from writing. Nothing in a record needs the deep copy of `to_dict`.
@@ -189,7 +254,8 @@ class Index:
                 shown = "cancelling" if cancelling and experiment.state == "running" else experiment.state
                 # Somebody may have changed it, and the index, since it was read: then it is looked at again.
                 settled = experiment.ended and stamp == self._stamp(experiment.id)
-                note_put(connection, experiment, shown, record)
+                if news:
+                    note_put(connection, experiment, shown, record)
                 connection.execute(INSERT_ROW, row(experiment, shown, stamp, settled))
                 connection.execute(INSERT_RECORD, (experiment.id, record))
 
@@ -270,6 +336,8 @@ class Index:
         chosen = select(query)
         sql = f"SELECT COUNT(*) FROM experiments {chosen.where}"
         total = self._file.read(sql, chosen.values)[0][0]
+        if query.q and total >= OFTEN:
+            chosen = select(query, row_by_row=True)
         sql = (
             f"SELECT {chosen.column}, id FROM experiments {chosen.where_behind_cursor} {chosen.order} LIMIT ?"
         )

@@ -72,6 +72,12 @@ def note_removed(connection: sqlite3.Connection, ids: Iterable[str]) -> None:
             _add(connection, "deleted", id, shown, shown, json.loads(record).get("owner"))
 
 
+def forget_changes(connection: sqlite3.Connection) -> None:
+    """From now on nobody can go on from a position given before. Within a transaction."""
+    connection.execute("DELETE FROM changes")
+    connection.execute("UPDATE origin SET name = lower(hex(randomblob(8)))")
+
+
 def _known(connection: sqlite3.Connection, id: str) -> tuple[str, str] | None:
     """The state that is shown, and the record."""
     sql = "SELECT shown, record FROM experiments JOIN records ON records.id = experiments.id WHERE records.id = ?"

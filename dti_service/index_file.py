@@ -18,6 +18,7 @@ from dti_service.errors import Unavailable
 log = logging.getLogger(__name__)
 
 BUSY_S = 30.0
+CACHE_KIB = 16 * 1024  # of memory, at the most
 NETWORK_TYPES = re.compile(r"nfs|cifs|smb|fuse\.(?!fuseblk)|9p|lustre|ceph|gpfs|beegfs|afs|glusterfs")
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _UNUSABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
@@ -115,6 +116,7 @@ class IndexFile:
             with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         if found != self._format:
             self._create(connection)
 
@@ -124,7 +126,7 @@ class IndexFile:
         if found not in (0, self._format):
             raise sqlite3.DatabaseError(f"it has format {found}")
         if found == 0:  # else another process was quicker
-            for statement in self._schema.split(";"):
+            for statement in self._schema.split(";\n"):  # within a trigger they do not end the line
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={self._format}")
         connection.execute("COMMIT")

@@ -11,14 +11,26 @@ from typing import Any
 from dti_service.errors import BadRequest
 from dti_service.experiment import Experiment
 
-FORMAT = 3
-# Records stand apart from what is searched, so that a search reads little.
+FORMAT = 4
+SHORTEST_INDEXED = 3  # characters of a text that the trigrams of `searched` can find
+# Records stand apart from what is searched, so that a search reads little. `searched` keeps the trigrams of `search`;
+# an update keeps the number of a row, so that the triggers see all that changes. Statements end with their line.
 SCHEMA = """
 CREATE TABLE experiments (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, shown TEXT NOT NULL, notebook TEXT NOT NULL,
     created_at TEXT NOT NULL, queued_at TEXT NOT NULL, finished_at TEXT NOT NULL, priority INTEGER NOT NULL,
     device TEXT NOT NULL, key TEXT, search TEXT NOT NULL, stamp TEXT NOT NULL, settled INTEGER NOT NULL
 );
+CREATE VIRTUAL TABLE searched USING fts5(
+    search, content='experiments', columnsize=0, tokenize='trigram case_sensitive 1'
+);
+CREATE TRIGGER searched_new AFTER INSERT ON experiments
+    BEGIN INSERT INTO searched (rowid, search) VALUES (new.rowid, new.search); END;
+CREATE TRIGGER searched_gone AFTER DELETE ON experiments
+    BEGIN INSERT INTO searched (searched, rowid, search) VALUES ('delete', old.rowid, old.search); END;
+CREATE TRIGGER searched_changed AFTER UPDATE ON experiments WHEN old.search <> new.search
+    BEGIN INSERT INTO searched (searched, rowid, search) VALUES ('delete', old.rowid, old.search); \
+INSERT INTO searched (rowid, search) VALUES (new.rowid, new.search); END;
 CREATE TABLE records (id TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE INDEX by_created ON experiments (created_at, id);
 CREATE INDEX by_name ON experiments (name, id);
@@ -29,7 +41,14 @@ CREATE INDEX by_key ON experiments (key) WHERE key IS NOT NULL;
 CREATE INDEX unsettled ON experiments (id, stamp) WHERE settled = 0;
 CREATE INDEX waiting ON experiments (priority DESC, queued_at, id, device) WHERE state = 'queued';
 """
-INSERT_ROW = f"INSERT OR REPLACE INTO experiments VALUES ({','.join('?' * 14)})"
+COLUMNS = (
+    *("id", "name", "state", "shown", "notebook", "created_at", "queued_at", "finished_at", "priority"),
+    *("device", "key", "search", "stamp", "settled"),
+)
+INSERT_ROW = (
+    f"INSERT INTO experiments VALUES ({','.join('?' * len(COLUMNS))})"
+    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS[1:])}"
+)
 INSERT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?)"
 SORTS = {"created_at": "created_at", "name": "name", "state": "shown", "finished_at": "finished_at"}
 
@@ -98,8 +117,12 @@ class Selection:
         return f"ORDER BY {self.column} {direction}, id {direction}"
 
 
-def select(query: Query) -> Selection:
-    """Raises BadRequest for an unknown sort or cursor."""
+def select(query: Query, *, row_by_row: bool = False) -> Selection:
+    """Raises BadRequest for an unknown sort or cursor.
+
+    A text is looked up among the trigrams, which takes as long as there are rows that have it; or `row_by_row` in the
+    order of the list, which is soon through with a page when many have it.
+    """
     descending = query.sort.startswith("-")
     column = SORTS.get(query.sort.removeprefix("-"))
     if column is None:
@@ -114,14 +137,23 @@ def select(query: Query) -> Selection:
         conditions.append("notebook = ?")
         values.append(query.notebook)
     if query.q:
-        conditions.append("instr(search, ?) > 0")
-        values.append(query.q.casefold())
+        condition, value = _containing(query.q.casefold(), row_by_row)
+        conditions.append(condition)
+        values.append(value)
     further, more_values = list(conditions), list(values)
     if query.cursor is not None:
         # Go on behind the last row seen, so that rows that come and go shift nothing.
         further.append(f"({column}, id) {'<' if descending else '>'} (?, ?)")
         more_values += _decode_cursor(query.cursor, query.sort)
     return Selection(column, descending, _where(conditions), values, _where(further), more_values)
+
+
+def _containing(words: str, row_by_row: bool) -> tuple[str, str]:
+    """The condition, and its value, that a row has this text."""
+    if row_by_row or len(words) < SHORTEST_INDEXED or "\0" in words:
+        return "instr(search, ?) > 0", words
+    phrase = words.replace('"', '""')
+    return "rowid IN (SELECT rowid FROM searched WHERE searched MATCH ?)", f'"{phrase}"'
 
 
 def _where(conditions: list[str]) -> str:

@@ -26,6 +26,7 @@ def expired(store: Store, older_than: str | float) -> list[str]:
         limit = timestamp(datetime.now(UTC) - timedelta(seconds=age_s(older_than)))
     except OverflowError:
         return []  # older than the calendar
+    store.index.refresh(wait=True)
     found: list[str] = []
     cursor: str | None = None
     while True:

@@ -229,9 +229,14 @@ class Service:
     # Many experiments
 
     def list(self, **query: Any) -> dict[str, Any]:
-        """{items, next_cursor, total}. Raises BadRequest for an unknown sort or cursor."""
+        """{items, next_cursor, total}; and while a new index is being built `index`: {building, done, total}, the list
+        being that of the newest so far. Raises BadRequest for an unknown sort or cursor."""
         page = self.store.page(Query(**{name: value for name, value in query.items() if value is not None}))
-        return {"items": self._views(page.items), "next_cursor": page.next_cursor, "total": page.total}
+        answer: dict[str, Any] = {"items": self._views(page.items), "next_cursor": page.next_cursor, "total": page.total}
+        building = self.store.index.building
+        if building is not None:
+            answer["index"] = {"building": True, "done": building.done, "total": building.total}
+        return answer
 
     def views(self, ids: Iterable[str]) -> Sequence[dict[str, Any]]:
         """These experiments as clients see them; those that do not exist, or cannot be read, are left out."""
@@ -250,7 +255,9 @@ class Service:
         return with_page(self.demos, experiment_view(experiment, self.store, positions))
 
     def queue_positions(self) -> dict[str, int]:
-        """1 for the experiment that runs next, and so on."""
+        """1 for the experiment that runs next, and so on; nobody's while not all that wait are known."""
+        if self.store.index.building is not None:
+            return {}
         return {id: place for place, (id, _) in enumerate(self.store.waiting(), start=1)}
 
     def queue(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ RUNNER, STOP, REPORT = "runner.json", "stop.json", "executor.json"  # only while
 RESULTS, CHECKPOINT, LIVE = "results", "checkpoint", "live"
 MOST_EVENTS = 4 * 2**20  # bytes from the end in which the latest progress is looked for
 MOST_KNOWN = 2000  # experiments whose progress is remembered
+KEY_WAIT_S = 5.0
 OLD_S = 600.0  # no write of a single file takes as long
 
 
@@ -237,8 +238,11 @@ class Store:
         return self.index.named(without)
 
     def find_by_key(self, key: str, owner: str | None) -> Experiment | None:
-        """The experiment that was submitted with this idempotency key by this owner."""
-        self.index.refresh(wait=True)
+        """The experiment that was submitted with this idempotency key by this owner.
+
+        Raises Unavailable while a new index is being built: one that is not in it yet may have the key.
+        """
+        self.index.refresh(wait=True, wait_s=KEY_WAIT_S)
         for id in self.index.ids_with_key(key):
             with contextlib.suppress(ExperimentNotFound, ValueError):
                 experiment = self.get(id)

@@ -118,6 +118,8 @@ class Slots:
         now = time.monotonic()
         started = {job.experiment_id for job in self.jobs}
         waiting = self.store.waiting()
+        if self.store.index.building is not None:
+            return  # what has waited longest may not be known yet
         if waiting and not self._room():
             return
         running = self.turns.look(started)

@@ -1,9 +1,11 @@
 """How quickly a server with very many experiments answers, and what it costs a training beside it.
 
     python tests/load/rest.py --experiments 100000
+    python tests/load/rest.py --experiments 100000 --data-dir FOLDER    # written once, and measured again and again
     python tests/load/rest.py --experiments 1000 --quick
 
-Prints medians and 95th percentiles of single requests, the delay from an event being written to its arrival at a
+Prints medians and 95th percentiles of single requests, while the server reads all experiments for the first time and
+when it has, the delay from an event being written to its arrival at a
 client, the processor time of a status request, and how much slower a training becomes beside 200 of them a second; and
 beside what is promised, whether it is kept.
 """
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +38,12 @@ MARKS = {
     "list, filtered by state": 50,
     "list, sorted by name": 50,
     "list, searched": 50,
+    "list, searched, rare": 50,
     "get one": 50,
     "status": 20,
+    "building: list, first page of 50": 50,
+    "building: get one": 50,
+    "building: status": 20,
     "event to its client": 150,
 }
 MOST_SLOWER = 0.02  # share by which a training may be slowed
@@ -60,18 +67,17 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=200, help="requests of each kind")
     parser.add_argument("--rate", type=int, default=200, help="status requests a second beside the training")
     parser.add_argument("--quick", action="store_true", help="few repeats, no training")
+    parser.add_argument("--data-dir", type=Path, help="filled if it is not, and left for the next time")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     repeat = 20 if options.quick else options.repeat
     with tempfile.TemporaryDirectory(prefix="dti-load-") as name:
         folder = Path(name)
-        data_dir = folder / "data"
+        data_dir = (options.data_dir or folder / "data").resolve()
         began = time.monotonic()
-        ids = fill(data_dir, options.experiments)
+        ids = _filled(data_dir, options.experiments)
         running = _running(data_dir)
-        print(
-            f"{options.experiments} experiments written in {time.monotonic() - began:.0f} s", file=sys.stderr
-        )
+        print(f"{len(ids)} experiments there after {time.monotonic() - began:.0f} s", file=sys.stderr)
         lock = Store(data_dir).lock(running)
         lock.acquire()  # or recovery would find that nobody runs it
         began = time.monotonic()
@@ -82,9 +88,18 @@ def main() -> None:
             if not options.quick:
                 rows.append(beside_training(server, running, options.rate))
         lock.release()
+        Store(data_dir).delete(running)
         columns = dict.fromkeys(("what", "median_ms", "p95_ms", "mark", "note"), "")
         # Now: to remove so many directories takes minutes.
         show([{**columns, **row, **_mark(row)} for row in rows], options.json)
+
+
+def _filled(data_dir: Path, count: int) -> list[str]:
+    """Ids of the finished experiments there, written if there are none; without an index."""
+    found = [path.name for path in data_dir.glob("experiments/*")]
+    for path in data_dir.glob("index*.sqlite3*"):
+        path.unlink()
+    return found or fill(data_dir, count)
 
 
 def _mark(row: dict[str, Any]) -> dict[str, str]:
@@ -108,7 +123,6 @@ def _running(data_dir: Path) -> str:
 def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]]:
     chance = random.Random(1)
     api = server.url + "dti/api/"
-    # The first answer waits for the index of all experiments.
     with httpx.Client(headers=server.headers, timeout=600) as client:
 
         def get(path: str) -> httpx.Response:
@@ -117,8 +131,9 @@ def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]
             return answer
 
         first = timed(lambda: get("experiments?limit=50"), 1)[0]
-        while get("experiments?limit=1").json()["total"] < len(ids):
-            time.sleep(0.2)  # the index catches up beside the requests
+        began = time.monotonic()
+        rows = _while_building(client, server, get, chance, ids)
+        built = time.monotonic() - began
         cursor = get("experiments?limit=50").json()["next_cursor"]
         cases = {
             "list, first page of 50": lambda: get("experiments?limit=50"),
@@ -126,19 +141,42 @@ def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]
             "list, filtered by state": lambda: get("experiments?limit=50&state=failed"),
             "list, sorted by name": lambda: get("experiments?limit=50&sort=name"),
             "list, searched": lambda: get("experiments?limit=50&q=ornaments"),
+            "list, searched, rare": lambda: get(f"experiments?limit=50&q=marks {chance.randrange(len(ids))}"),
             "get one": lambda: get(f"experiments/{chance.choice(ids)}"),
             "queue": lambda: get("queue"),
             "health": lambda: get("health"),
         }
-        rows = [{"what": what, **median_and_95(timed(call, repeat))} for what, call in cases.items()]
+        rows += [{"what": what, **median_and_95(timed(call, repeat))} for what, call in cases.items()]
         before = server.seconds()
         rows.append(
             {"what": "status", **median_and_95(timed(lambda: _status(client, server, chance, ids), repeat))}
         )
         used = (server.seconds() - before) / repeat
         rows[-1]["note"] = f"{1000 * used:.2f} ms of one core each"
-    rows.insert(0, {"what": "list, very first", "median_ms": round(1000 * first, 1), "p95_ms": ""})
+    note = f"the index is complete {built:.0f} s later"
+    rows.insert(0, {"what": "list, very first", "median_ms": round(1000 * first, 1), "note": note})
     return rows
+
+
+def _while_building(
+    client: httpx.Client,
+    server: Server,
+    get: Callable[[str], httpx.Response],
+    chance: random.Random,
+    ids: list[str],
+) -> list[dict[str, Any]]:
+    """Requests in turn until all experiments have been read."""
+    taken: dict[str, list[float]] = {}
+
+    def time_one(what: str, call: Callable[[], Any]) -> None:
+        taken.setdefault(f"building: {what}", []).extend(timed(call, 1))
+
+    while "index" in get("experiments?limit=1").json():
+        time_one("list, first page of 50", lambda: get("experiments?limit=50"))
+        time_one("get one", lambda: get(f"experiments/{chance.choice(ids)}"))
+        time_one("status", lambda: _status(client, server, chance, ids))
+        time.sleep(0.05)
+    return [{"what": what, **median_and_95(seconds)} for what, seconds in taken.items()]
 
 
 def _status(client: httpx.Client, server: Server, chance: random.Random, ids: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -278,3 +280,34 @@ async def test_unknown_ids_are_not_found(fetch: Fetch, make: Make, route: tuple[
         response = await fetch(route[0], "experiments", id, *route[1:], **options)
         assert response.code in ((404, 400) if id == "%C3%28" else (404,)), id
         assert read(response)["message"]
+
+
+async def test_a_list_says_that_it_is_not_complete_yet(
+    fetch: Fetch, make: Make, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the first start on very many experiments: lists and single ones are answered while they are read."""
+    made = [make("succeeded").id for _ in range(4)]
+    monkeypatch.setattr("dti_service.index.MANY", 1)
+    monkeypatch.setattr("dti_service.index.MUCH", -1)
+    monkeypatch.setattr("dti_service.index.BITE", 1)
+    await fetch("GET", "experiments")
+    read_record, opened = service.store.get, threading.Event()
+
+    def hold_back(id: str) -> Experiment:
+        if threading.current_thread().name == "dti-index" and id == made[1]:
+            assert opened.wait(30)
+        return read_record(id)
+
+    monkeypatch.setattr(service.store, "get", hold_back)
+    service.store.index.path.unlink()
+    async with asyncio.timeout(30):
+        while (page := read(await fetch("GET", "experiments")))["total"] < 2:
+            await asyncio.sleep(0.02)
+    assert page["index"] == {"building": True, "done": 2, "total": 4}
+    assert [item["id"] for item in page["items"]] == made[:1:-1]
+    assert read(await fetch("GET", "experiments", made[0]))["state"] == "succeeded"
+    opened.set()
+    async with asyncio.timeout(30):
+        while "index" in (page := read(await fetch("GET", "experiments"))):
+            await asyncio.sleep(0.02)
+    assert [item["id"] for item in page["items"]] == made[::-1]

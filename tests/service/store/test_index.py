@@ -7,16 +7,20 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dti_service import atomic
+from dti_service.dispatch.local import Slots
+from dti_service.errors import Unavailable
 from dti_service.experiment import Experiment, transition
 from dti_service.ids import new_id
 from dti_service.index import Query
 from dti_service.index_file import on_network
+from dti_service.settings import Settings
 from dti_service.store import Store
 
 Make = Callable[..., Experiment]
@@ -198,6 +202,158 @@ def test_very_many_experiments_are_looked_at_beside_the_requests(
     while len(ids(store)) < 3:
         waiter.wait(0.01)
     assert set(ids(store)) == {known.id, late.id, later.id}
+
+
+class Gate:
+    """Lets the store read `open_for` records, then holds it until it is opened."""
+
+    def __init__(self, store: Store, open_for: int) -> None:
+        self.read = store.get
+        self.left = open_for
+        self.opened = threading.Event()
+
+    def __call__(self, id: str) -> Experiment:
+        if self.left == 0:
+            assert self.opened.wait(30)
+        self.left = max(0, self.left - 1)
+        return self.read(id)
+
+
+@pytest.fixture
+def as_if_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are as many as very many."""
+    monkeypatch.setattr("dti_service.index.MANY", 1)
+    monkeypatch.setattr("dti_service.index.BITE", 1)
+    monkeypatch.setattr("dti_service.store.KEY_WAIT_S", 0.05)
+
+
+def remade(store: Store) -> Store:
+    """The same directory without its index."""
+    store.index.close()
+    for path in store.data_dir.glob("index.sqlite3*"):
+        path.unlink()
+    return Store(store.data_dir)
+
+
+@pytest.mark.usefixtures("as_if_many")
+def test_a_server_lists_the_newest_while_a_new_index_is_built(
+    store: Store, make_experiment: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make_experiment(idempotency_key=f"k{number}").id for number in range(5)]
+    serving = remade(store)
+    serving.index.serving = True
+    gate = Gate(serving, 2)
+    monkeypatch.setattr(serving, "get", gate)
+    while len(ids(serving)) < 2:
+        gate.opened.wait(0.01)
+    assert ids(serving) == made[:2:-1]
+    assert serving.index.building is not None
+    assert (serving.index.building.done, serving.index.building.total) == (2, 5)
+    # What needs all of them is refused, or waits.
+    with pytest.raises(Unavailable, match="2 of 5"):
+        serving.find_by_key("k0", None)
+    position = serving.index.changes(None).position
+    slots = Slots(settings, serving)
+    slots.step()
+    assert slots.jobs == []
+    gate.opened.set()
+    assert serving.named() >= set(made)
+    assert serving.index.building is None
+    assert ids(serving) == made[::-1]
+    assert serving.find_by_key("k0", None) is not None
+    # Whoever followed the news has not been told of these, and is told to ask again.
+    assert not serving.index.changes(position).complete
+    assert serving.index.changes(serving.index.changes(None).position).complete
+
+
+@pytest.mark.usefixtures("as_if_many")
+def test_a_command_waits_until_a_new_index_is_complete(store: Store, make_experiment: Make) -> None:
+    made = [make_experiment().id for _ in range(5)]
+    assert ids(remade(store)) == made[::-1]
+
+
+@pytest.mark.usefixtures("as_if_many")
+def test_a_server_that_stops_leaves_the_rest_of_a_build_to_the_next(
+    store: Store, make_experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make_experiment().id for _ in range(5)]
+    stopped = remade(store)
+    stopped.index.serving = True
+    gate = Gate(stopped, 2)
+    monkeypatch.setattr(stopped, "get", gate)
+    while len(ids(stopped)) < 2:
+        gate.opened.wait(0.01)
+    stopped.index.close()
+    gate.opened.set()
+    while stopped.index.building is not None:
+        time.sleep(0.01)
+    following = Store(store.data_dir)
+    read: list[str] = []
+    monkeypatch.setattr(following, "get", lambda id: read.append(id) or Store.get(following, id))
+    assert ids(following) == made[::-1]
+    assert set(made[3:]).isdisjoint(read)
+
+
+@pytest.mark.parametrize("often", [0, 10**6])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ornaments", ['Ornaments "A"', "other ornaments"]),
+        ("ORNAMENTS", ['Ornaments "A"', "other ornaments"]),
+        ("rnam", ['Ornaments "A"', "other ornaments"]),
+        ('s "a"', ['Ornaments "A"']),
+        ("éti", ["étiquettes"]),
+        ("eti", []),
+        ("né", ["Née"]),
+        ("100%", ["100% of it"]),
+        ("or*", []),
+        ("a OR b", []),
+        ("né\0", []),
+        ("blue bird", ["étiquettes"]),
+    ],
+)
+def test_a_text_is_found_wherever_it_stands(
+    store: Store,
+    make_experiment: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    often: int,
+    text: str,
+    found: list[str],
+) -> None:
+    monkeypatch.setattr("dti_service.index.OFTEN", often)
+    for name in ('Ornaments "A"', "other ornaments", "étiquettes", "Née", "100% of it"):
+        make_experiment(name=name, tags=["blue bird"] if name == "étiquettes" else [])
+    names = [item.name for item in store.page(Query(q=text, sort="name")).items]
+    assert sorted(names) == sorted(found)
+    assert store.page(Query(q=text)).total == len(found)
+
+
+def test_a_text_that_has_changed_is_found_no_more(store: Store, make_experiment: Make) -> None:
+    first, second = make_experiment(name="watermarks"), make_experiment(name="watermarks too")
+    assert set(ids(store, q="watermark")) == {first.id, second.id}
+    store.annotate(first.id, name="letters")
+    assert ids(store, q="watermark") == [second.id]
+    assert ids(store, q="letter") == [first.id]
+    store.delete(second.id)
+    assert ids(store, q="watermark") == []
+
+
+def test_pages_of_a_search_follow_each_other(
+    store: Store, make_experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make_experiment(name=f"coin {number}").id for number in range(6)]
+    make_experiment(name="letter")
+    for often in (0, 100):
+        monkeypatch.setattr("dti_service.index.OFTEN", often)
+        seen: list[str] = []
+        cursor = None
+        while len(seen) < 6:
+            page = store.page(Query(q="coin", limit=2, cursor=cursor))
+            assert page.total == 6
+            seen += [item.id for item in page.items]
+            cursor = page.next_cursor
+        assert seen == made[::-1]
+        assert cursor is None
 
 
 def test_network_file_systems_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
