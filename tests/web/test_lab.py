@@ -252,6 +252,35 @@ def no_error(page: Page) -> None:
     assert page.locator(".jp-OutputArea-output", has_text="Traceback").count() == 0
 
 
+def test_the_list_and_the_form_in_a_notebook(open_lab: Open, lab: Lab, images: Path, eyes: Any) -> None:
+    """One line each: an experiment is started from the form in one cell, and appears in the list of the other."""
+    from_widgets = "from dti_service.widgets import ExperimentList, Launcher\n"
+    page = open_lab(lab.notebook("begin", from_widgets + "ExperimentList()", "Launcher()"))
+    run_all(page)
+    listed, form = (page.locator(".dti-embed").nth(at) for at in (0, 1))
+    listed.locator(".experiment-row", has_text="four").first.wait_for()
+    form.get_by_label("Number of clusters").wait_for()
+    form.locator("input[type=file]").first.set_input_files(sorted(images.glob("*.png")))
+    form.get_by_text("images found").wait_for()
+    form.get_by_label("Number of clusters").fill("2")
+    form.get_by_label("Name of the experiment").fill("From a cell")
+    form.locator("details.advanced summary").click()
+    form.get_by_label("Passes over the images (epochs)").fill("1")
+    form.get_by_label("Image size in pixels").fill("16")
+    form.get_by_role("button", name="Start", exact=True).click()
+    listed.scroll_into_view_if_needed()
+    listed.locator(".experiment-row", has_text="From a cell").wait_for()
+    form.scroll_into_view_if_needed()
+    # The form becomes the run, and the run its result, in the same cell.
+    eyes.until(page, f"{TILES}.length >= 8", 240)
+    assert form.locator("h1").inner_text() == "From a cell"
+    listed.scroll_into_view_if_needed()
+    listed.locator(".experiment-row", has_text="From a cell").locator(".state", has_text="Done").wait_for()
+    # A link leads from the row to the result, within its cell.
+    listed.get_by_role("link", name="From a cell").click()
+    listed.locator("h1", has_text="From a cell").wait_for()
+
+
 def test_sprites_by_hand(open_lab: Open, lab: Lab, images: Path, eyes: Any) -> None:
     given = {"dataset": str(images), "n_prototypes": 3, "epochs": 3, "image_size": 16, "device": "cpu"}
     page = open_lab(by_hand(lab, "dti_sprites", given))
