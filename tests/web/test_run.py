@@ -64,3 +64,32 @@ def test_a_run_survives_a_restart_and_becomes_its_result(
     assert own_server.call("GET", f"experiments/{made['id']}")["attempt"] == 2
     eyes.until(beside, "document.querySelector('.experiment-row').innerText.includes('Done')", 60)
     eyes.until(beside, "document.querySelectorAll('.experiment-row img').length === 4", 60)
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_its_turn_and_its_reader(
+    contexts: Callable[..., BrowserContext], own_server: Any, watch: Any, eyes: Any
+) -> None:
+    """The place in the queue is told, then time gone and time left; who has scrolled down is left where he is."""
+    watch.expected.append(f"another host: {own_server.url.split('/a%40b')[0]}")
+    dataset = str(own_server.data_dir.parent / "digits")
+    made = []
+    for name, epochs in (("First", 4000), ("Second", 400)):
+        parameters = {"n_prototypes": 3, "epochs": epochs, "image_size": 16, "batch_size": 30, "seed": 1}
+        request = {"notebook": "dti_clustering", "name": name, "dataset": dataset, "parameters": parameters}
+        made.append(own_server.call("POST", "experiments", request)["id"])
+    context = contexts(viewport={"width": 1024, "height": 420})
+    context.request.get(f"{own_server.url}?token=web-tests")
+    page = context.new_page()
+    page.goto(f"{own_server.url}#/e/{made[1]}")
+    page.get_by_text("Number 1 in the queue").wait_for()
+    own_server.call("POST", f"experiments/{made[0]}/cancel")
+    said = "document.querySelector('.run-progress').innerText"
+    eyes.until(page, f"/so far.* left/.test({said}) && /\\d of [\\d,]+ /.test({said})", 240)
+    assert page.evaluate("() => { const m = document.querySelector('main'); return m.scrollTop = 90; }") == 90
+    show = page.get_by_role("button", name="Show the result")
+    show.wait_for(timeout=240_000)
+    assert page.evaluate("() => document.querySelector('main').scrollTop") > 0
+    assert page.locator(".run-head").count() == 1
+    show.click()
+    eyes.images(page)

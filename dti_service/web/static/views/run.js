@@ -155,8 +155,8 @@ export class RunView {
     const { record, t, ui } = this;
     if (record.state === 'succeeded') {
       this.close?.();
-      // Whoever reads the log is not interrupted: the result waits.
-      if (this.logBox.open) {
+      // Whoever reads the log, or has scrolled down, is not interrupted: the result waits.
+      if (this.logBox.open || this.element.scrollTop > 0) {
         this.offer(record);
         return;
       }
