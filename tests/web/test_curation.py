@@ -97,6 +97,34 @@ def test_merging_takes_three_clicks(open_result: Open, fresh: str, eyes: Any, se
     assert before["Cluster 0"] + before["Cluster 1"] in after.values()
 
 
+def test_who_survives_a_merge_is_chosen(
+    open_result: Open, fresh: str, eyes: Any, server: Any, runs: Any
+) -> None:
+    """Both are shown in full; name and prototype that live on are chosen; and it can be undone."""
+    page = open_result()
+    before = eyes.clusters(page)
+    page.locator('[data-cluster="1"] [data-act="merge"]').click()
+    page.locator('.choice[data-cluster="3"]').click()
+    sides = page.locator(".merge-side")
+    shown = [sides.nth(at).locator(".merge-members img").count() for at in (0, 1)]
+    assert shown == [min(before[name], 60) for name in ("Cluster 1", "Cluster 3")]
+    smaller = min((1, 3), key=lambda k: before[f"Cluster {k}"])
+    page.locator(f'.merge-side input[value="{smaller}"]').check()
+    page.get_by_label("Name of the merged cluster").fill("Both of them")
+    page.locator(".dialog-foot").get_by_text("Merge").click()
+    eyes.saved(page)
+    assert eyes.clusters(page)["Both of them"] == before["Cluster 1"] + before["Cluster 3"]
+    (one,) = [
+        cluster
+        for cluster in document(server, runs)["state"]["clusters"]
+        if cluster.get("name") == "Both of them"
+    ]
+    assert one["prototype"] == smaller
+    page.keyboard.press("Control+z")
+    assert eyes.clusters(page) == before
+    eyes.saved(page)
+
+
 def test_one_click_each_for_worst_beside_full_and_undo(open_result: Open, fresh: str, eyes: Any) -> None:
     page = open_result()
     eyes.clicks(page)
@@ -300,6 +328,10 @@ def test_notes_tags_and_states(open_result: Open, fresh: str, eyes: Any, server:
         {"note": "same block <i>damaged</i>", "tags": ["copy", "uncertain"], "reviewed": False}
     ]
     assert "1 of 6 checked" in page.locator(".checked-count").inner_text()
+    page.get_by_label("Filter", exact=True).first.click()
+    line = page.locator(".filter-line", has=page.get_by_text("Tag", exact=True))
+    line.locator("select").select_option("uncertain")
+    page.locator(".filter-foot").get_by_text("1 image found").wait_for()
 
 
 def test_review_by_one_key_each(open_result: Open, fresh: str, eyes: Any, server: Any, runs: Any) -> None:
@@ -321,6 +353,18 @@ def test_review_by_one_key_each(open_result: Open, fresh: str, eyes: Any, server
     assert len(state["moved"]) == 1
     page.keyboard.press("r")
     assert page.locator(".review-head .num").inner_text() == "1 of 48"
+    # To another cluster, chosen by its pictures: from there the queue goes on.
+    page.locator(".review-image img").wait_for()
+    page.keyboard.press("o")
+    page.locator(".choice").first.wait_for()
+    page.keyboard.press("Enter")
+    page.locator(".choice").first.wait_for(state="detached")
+    assert page.locator(".review-head .num").inner_text() == "2 of 48"
+    page.keyboard.press("Escape")
+    eyes.saved(page)
+    state = document(server, runs)["state"]
+    assert sum(image["reviewed"] for image in state["images"].values()) == 3
+    assert len(state["moved"]) == 2
 
 
 def test_empty_clusters_are_deleted_on_request(open_result: Open, fresh: str, eyes: Any) -> None:
