@@ -220,10 +220,11 @@ def test_images_in_order(modules: Modules) -> None:
     found = modules(
         RESULT
         + """const { sortImages } = await load('logic/order');
-        const of = { distance: (row) => curation.distance(row), doubt: (row) => curation.doubt(row), name: (row) => result.names[row] };
-        return ['best', 'worst', 'doubt', 'name'].map((by) => sortImages([0, 1, 4, 5], by, of));"""
+        const of = { distance: (row) => curation.distance(row), doubt: (row) => curation.doubt(row), name: (row) => result.names[row],
+            source: (row) => (row % 2 ? 'Paris' : 'Lyon') };
+        return ['best', 'worst', 'doubt', 'source'].map((by) => sortImages([0, 1, 4, 5], by, of));"""
     )
-    assert found == [[5, 0, 1, 4], [4, 1, 0, 5], [1, 4, 0, 5], [0, 1, 4, 5]]
+    assert found == [[5, 0, 1, 4], [4, 1, 0, 5], [1, 4, 0, 5], [0, 4, 1, 5]]
 
 
 def test_nothing_re_sorts_under_the_hand(modules: Modules) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 Open = Callable[..., Page]
 TABLET = {"width": 1024, "height": 768}
@@ -26,6 +26,11 @@ def captions(page: Page, cluster: int = 0) -> list[float]:
     """Distances below the images of a cluster, as shown."""
     tiles = page.locator(f'[data-cluster="{cluster}"] .tile .caption')
     return [float(text) for text in tiles.all_text_contents()]
+
+
+def choice(page: Page, name: str) -> Locator:
+    """What a line of the filter chooses from."""
+    return page.locator(".filter-line", has=page.get_by_text(name, exact=True)).locator("select")
 
 
 def largest(runs: Any) -> int:
@@ -92,6 +97,19 @@ def test_doubtful_first(open_result: Open, runs: Any) -> None:
     expected = max(members, key=doubt)["path"]
     first = page.locator(f'[data-cluster="{big}"] .tile[title="{expected}"][aria-posinset="1"]')
     first.wait_for()
+
+
+def test_grouped_by_source(open_result: Open, runs: Any) -> None:
+    page = open_result()
+    page.get_by_role("radio", name="By source", exact=True).click()
+    rows = {row["path"]: row for row in table(runs)}
+    big = largest(runs)
+    page.locator(f'[data-cluster="{big}"] .more').click()
+    page.get_by_label("Size of the images").fill("40")
+    shown = page.locator(f'[data-cluster="{big}"] .tile').evaluate_all("all => all.map(e => e.title)")
+    assert shown == sorted(shown, key=lambda path: (path.startswith("Ms."), path))
+    assert len(shown) == sum(int(row["cluster_id"]) == big for row in rows.values())
+    assert {path.split("/")[0] for path in shown} == {"Livre d'heures", "Ms. 12"}
 
 
 def test_raw_fitted_and_difference(open_result: Open, eyes: Any) -> None:
@@ -165,9 +183,14 @@ def test_search_and_filter(open_result: Open, runs: Any) -> None:
     page.locator(".empty").get_by_text("Show all images").click()
     page.locator(".tile").first.wait_for()
     page.get_by_label("Filter", exact=True).first.click()
-    page.get_by_label("Source").select_option("Livre d'heures")
+    choice(page, "Source").select_option("Livre d'heures")
     assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(rows) - wanted
     page.locator(".filter-foot").get_by_text(f"{len(rows) - wanted} images found").wait_for()
+    choice(page, "Cluster").select_option("Cluster 0")
+    both = sum(not row["path"].startswith("Ms. 12/") and row["cluster_id"] == "0" for row in rows)
+    page.locator(".filter-foot").get_by_text(f"{both} images found").wait_for()
+    counts = page.locator(".rail-count").all_text_contents()
+    assert sorted(counts) == sorted([str(both), *["0"] * 5])
 
 
 def test_filtering_by_keyboard(open_result: Open, runs: Any, eyes: Any) -> None:
@@ -184,7 +207,7 @@ def test_filtering_by_keyboard(open_result: Open, runs: Any, eyes: Any) -> None:
     page.get_by_role("button", name="Show all images").focus()
     page.keyboard.press("Enter")
     assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(table(runs))
-    assert page.get_by_label("Source").input_value() == ""
+    assert choice(page, "Source").input_value() == ""
     page.keyboard.press("Escape")
     assert page.locator(".filter-panel").is_hidden()
     assert page.evaluate("() => document.activeElement.ariaLabel") == "Filter"
@@ -254,7 +277,7 @@ def test_pictures_do_not_wait_for_all_distances(open_page: Open, runs: Any, eyes
     assert len(held) == 1
 
 
-def test_about_the_run(open_result: Open) -> None:
+def test_about_the_run(open_result: Open, runs: Any) -> None:
     page = open_result()
     page.get_by_label("About this run").click()
     dock = page.locator(".dock")
@@ -269,6 +292,14 @@ def test_about_the_run(open_result: Open) -> None:
     assert len(cells) == 3  # two books and their sum
     head = page.locator("table.cross thead th").all_text_contents()
     assert head[1:3] == ["Livre d'heures", "Ms. 12"]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as csv").click()
+    lines = download.value.path().read_text(encoding="utf-8-sig").splitlines()
+    saved = list(csv.reader(lines))
+    assert saved[0][1:] == ["Livre d'heures", "Ms. 12", "All"]
+    assert sum(int(line[2]) for line in saved[1:]) == sum(
+        row["path"].startswith("Ms.") for row in table(runs)
+    )
 
 
 # -- one image --------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ export default {
   'order.best': 'Best first',
   'order.worst': 'Worst first',
   'order.doubt': 'Doubtful first',
-  'order.name': 'By name',
+  'order.source': 'By source',
   'order.done': 'Order: {order}',
   'order.clusters': 'Order of the clusters',
   'order.clusters.given': 'Clusters as found',

@@ -155,7 +155,7 @@ export default {
   'order.best': 'Meilleures',
   'order.worst': 'Pires',
   'order.doubt': 'Douteuses',
-  'order.name': 'Par nom',
+  'order.source': 'Par source',
   'order.done': 'Ordre : {order}',
   'order.clusters': 'Ordre des groupes',
   'order.clusters.given': 'Groupes : origine',

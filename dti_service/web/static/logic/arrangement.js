@@ -4,7 +4,7 @@ import { imageFilter, keepOrder, sortClusters, sortImages } from './order.js';
 import { touchedClusters, UNSORTED } from './curation.js';
 
 export class Arrangement {
-  /** `settings`: {order, clusters, filter}; `compare` for names; `sourceOf(row)` for the filter by source. */
+  /** `settings`: {order, clusters, filter}; `compare` for names; `sourceOf(row)` for filter and order by source. */
   constructor(curation, { order = 'best', clusterOrder = 'given', filter = {}, compare, sourceOf = null } = {}) {
     this.curation = curation;
     this.order = order;
@@ -42,6 +42,7 @@ export class Arrangement {
         distance: (row) => this.curation.distance(row),
         doubt: (row) => this.curation.doubt(row),
         name: (row) => this.curation.result.names[row],
+        source: (row) => this.sourceOf?.(row) ?? '',
         compare: this.compare,
       });
       this.lists.set(id, list);

@@ -3,13 +3,13 @@
 import { UNSORTED } from './curation.js';
 import { folderOf } from './table.js';
 
-export const IMAGE_ORDERS = ['best', 'worst', 'doubt', 'name'];
+export const IMAGE_ORDERS = ['best', 'worst', 'doubt', 'source'];
 export const CLUSTER_ORDERS = ['given', 'size', 'name', 'spread'];
 
-/** A copy of `rows` in order. Unknown distances come last whichever the direction. */
-export function sortImages(rows, by, { distance, doubt, name, compare = defaultCompare }) {
+/** A copy of `rows` in order; by source means: by name within each source. Unknown distances come last whichever the direction. */
+export function sortImages(rows, by, { distance, doubt, name, source, compare = defaultCompare }) {
   const list = Array.from(rows);
-  if (by === 'name') return list.sort((a, b) => compare(name(a), name(b)) || a - b);
+  if (by === 'source') return list.sort((a, b) => compare(source(a), source(b)) || compare(name(a), name(b)) || a - b);
   const value = new Map();
   const key = by === 'doubt' ? doubt : distance;
   for (const row of list) value.set(row, key(row));
