@@ -110,8 +110,8 @@ export class ImagesPart {
 
   drawFiles() {
     const { t } = this;
-    const file = h('input.visually-hidden', { type: 'file', multiple: true, accept: 'image/*,.zip,.pdf,.tif,.tiff,.csv', id: uid('file'), onchange: () => this.take([...file.files].map((one) => ({ file: one, path: one.name }))) });
-    const folder = h('input.visually-hidden', { type: 'file', webkitdirectory: true, multiple: true, id: uid('file'), onchange: () => this.take([...folder.files].map((one) => ({ file: one, path: one.webkitRelativePath || one.name }))) });
+    const file = h('input.visually-hidden', { type: 'file', multiple: true, accept: 'image/*,.zip,.pdf,.tif,.tiff,.csv', id: uid('file'), onchange: () => this.take(chosenIn(file).map((one) => ({ file: one, path: one.name }))) });
+    const folder = h('input.visually-hidden', { type: 'file', webkitdirectory: true, multiple: true, id: uid('file'), onchange: () => this.take(chosenIn(folder).map((one) => ({ file: one, path: one.webkitRelativePath || one.name }))) });
     const zone = h('div.drop-zone', null, icon('upload', 30), h('p', null, h('strong', null, t('images.drop'))), h('p.muted', null, t('images.drop.hint')),
       h('div.drop-buttons', null, this.ui.button(t('images.choose'), { iconName: 'file', onclick: () => file.click() }), this.ui.button(t('images.folder'), { iconName: 'folder', onclick: () => folder.click() })), file, folder);
     // The real inputs are reached through the two buttons.
@@ -228,6 +228,7 @@ export class ImagesPart {
     part.pending = work.catch((error) => {
       part.sending = null;
       part.of = null;
+      if (error.name === 'AbortError' && this.parts.files === part) this.forget(); // given up, not replaced by others
       part.trouble = error.name === 'AbortError' ? null : { message: error.status === 0 ? this.t('error.offline') : error.message, errors: error.errors };
       this.drawStatus();
       throw error;
@@ -285,7 +286,15 @@ export class ImagesPart {
   forget() {
     for (const image of this.localThumbs ?? []) URL.revokeObjectURL(image.src);
     this.localThumbs = [];
+    this.local = [];
   }
+}
+
+/** The files of an input, which is emptied: who gave up an upload may choose the same ones again. */
+function chosenIn(input) {
+  const files = [...input.files];
+  input.value = '';
+  return files;
 }
 
 /** Files and folders of a drop, with their paths. */
