@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import threading
@@ -42,6 +43,9 @@ COLUMNS = (
 )
 UTF8_BOM = "\ufeff"
 _DISTANCE = "dist_cluster_"
+# Columns of the run's table that do not say where an image comes from.
+_OWN = ("image_id", "path", "cluster_id", "distance", "layers", "fits")
+_OWN_BEGINNINGS = (_DISTANCE, "matrix_")
 
 
 @dataclass
@@ -113,7 +117,7 @@ class Reading:
         return found
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One row of `COLUMNS` for each image, in the order of their numbers."""
+        """One row of `columns()` for each image, in the order of their numbers."""
         for image in self.images:
             cluster = self.clusters[self.places[image.id]]
             second = self.second(image)
@@ -139,16 +143,23 @@ class Reading:
                 "reading": self.title,
                 "author": self.author,
                 "updated_at": self.updated_at,
+                **{name: text for name, text in image.source.items() if name not in SOURCE_COLUMNS},
             }
+
+    def columns(self) -> list[str]:
+        """`COLUMNS`, and after them what else the run knows of where its images come from."""
+        more = dict.fromkeys(name for image in self.images for name in image.source)
+        return [*COLUMNS, *(name for name in more if name not in SOURCE_COLUMNS)]
 
     def csv(self, *, bom: bool = False) -> str:
         """The rows as CSV. With `bom` it is made for spreadsheets: they guess the encoding right, and take no text
         for a formula."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
-        writer.writeheader()
-        for row in self.rows():
-            writer.writerow({name: harmless(value) for name, value in row.items()} if bom else row)
+        columns = self.columns()
+        writer = csv.writer(text, lineterminator="\r\n")
+        for row in itertools.chain([dict(zip(columns, columns))], self.rows()):
+            cells = [row.get(name, "") for name in columns]
+            writer.writerow([harmless(cell) for cell in cells] if bom else cells)
         return (UTF8_BOM if bom else "") + text.getvalue()
 
     def json(self) -> dict[str, Any]:
@@ -229,7 +240,7 @@ def read_table(results: Path) -> list[Image]:
             for name, number in at.items()
             if name.startswith(_DISTANCE) and name.removeprefix(_DISTANCE).isdecimal()
         ]
-        sources = [name for name in SOURCE_COLUMNS if name in at]
+        sources = [name for name in at if name not in _OWN and not name.startswith(_OWN_BEGINNINGS)]
         return [
             Image(
                 id=int(row[at["image_id"]]),
@@ -237,11 +248,16 @@ def read_table(results: Path) -> list[Image]:
                 label=int(row[at["cluster_id"]]),
                 distance=row[at["distance"]],
                 distances={cluster: row[number] for number, cluster in columns},
-                source={name: row[at[name]] for name in sources},
+                source={_source_column(name): row[at[name]] for name in sources},
             )
             for row in reader
             if row
         ]
+
+
+def _source_column(name: str) -> str:
+    """What a fact about an image is called beside what people say here: the author of a book is another one."""
+    return name if name in SOURCE_COLUMNS or name not in COLUMNS else f"source_{name}"
 
 
 def n_prototypes(results: Path, images: list[Image]) -> int:

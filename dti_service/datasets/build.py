@@ -12,6 +12,7 @@ from dti_service.datasets.catalogue import ImageRecord
 from dti_service.datasets.files import link_or_copy
 from dti_service.datasets.guard.errors import GuardError, shown
 from dti_service.datasets.guard.names import UniqueNames, safe_name
+from dti_service.datasets.guard.tables import LABEL
 from dti_service.datasets.request import Crop, DatasetRequest, Document
 from dti_service.datasets.sources import SOURCES
 from dti_service.datasets.sources.base import THUMBNAIL, Found, Picture, Workshop, strip_suffix, with_suffix
@@ -78,7 +79,7 @@ class Builder:
     def _document(self, document: Document, prefix: tuple[str, ...]) -> None:
         crops = None if self.request.crops is None else self.request.crops.get(document.uid, {})
         self.shop.wanted = _filter(crops)
-        self.shop.labels, self._places = {}, []
+        self.shop.facts, self._places = {}, []
         before = len(self.records)
         try:
             for found in SOURCES[document.type](document, self.shop):
@@ -95,16 +96,21 @@ class Builder:
                 raise
             self._problem(error)
         self.images_of[document.uid] = len(self.records) - before
-        self._label()
+        self._tell()
 
-    def _label(self) -> None:
-        """Give the labels that came with a document to its images: by path, or by name where that is unambiguous."""
+    def _tell(self) -> None:
+        """Tell the images of a document what its tables say of them: by path, or by name where that is unambiguous."""
+        records = {record.file: record for record in self.records}
         count = Counter(place.rsplit("/", 1)[-1] for place, _ in self._places)
         for place, file in self._places:
             name = place.rsplit("/", 1)[-1]
-            label = self.shop.labels.get(place) or (self.shop.labels.get(name) if count[name] == 1 else None)
+            facts = dict(
+                self.shop.facts.get(place) or (self.shop.facts.get(name) if count[name] == 1 else None) or {}
+            )
+            label = facts.pop(LABEL, None)
             if label:
                 self.labels[file] = label
+            records[file].source["facts"].update(facts)
 
     def _problem(self, error: GuardError) -> None:
         self.problems.append(error)
@@ -273,6 +279,7 @@ def _source(
         "page": found.page,
         "label": found.label or picture.label or None,
         "crop": crop,
+        "facts": dict(found.facts),
     }
 
 

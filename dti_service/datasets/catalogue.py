@@ -53,7 +53,9 @@ class ImageRecord:
 
     file: str
     name: str
-    source: dict[str, Any]  # document (uid), type, src, page, label, crop
+    source: dict[
+        str, Any
+    ]  # document (uid), type, src, page, label, crop; facts: what else is known, column -> text
     width: int
     height: int
     format: str
@@ -224,7 +226,8 @@ class Catalogue:
 
 
 def source_row(record: ImageRecord) -> dict[str, Any]:
-    """document, page, label, crop of an image; a crop as its id."""
+    """document, page, label, crop of an image, a crop as its id, and what else is known of it. What its owner says of
+    document and page is what it is called."""
     source: Mapping[str, Any] = record.source
     crop = source.get("crop")
     return {
@@ -232,15 +235,17 @@ def source_row(record: ImageRecord) -> dict[str, Any]:
         "page": source.get("page"),
         "label": source.get("label"),
         "crop": crop["id"] if crop else None,
+        **source.get("facts", {}),
     }
 
 
 def sources_csv(records: Iterable[ImageRecord]) -> str:
-    rows = ((record.file, source_row(record)) for record in records)
-    cells = (
-        (file, *("" if row[name] is None else row[name] for name in SOURCE_COLUMNS)) for file, row in rows
-    )
-    return table(("path", *SOURCE_COLUMNS), cells)
+    rows = [(record.file, source_row(record)) for record in records]
+    columns = dict.fromkeys(SOURCE_COLUMNS)
+    for _, row in rows:
+        columns.update(dict.fromkeys(row))
+    cells = ((file, *("" if row.get(name) is None else row[name] for name in columns)) for file, row in rows)
+    return table(("path", *columns), cells)
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

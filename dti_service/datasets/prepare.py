@@ -31,6 +31,7 @@ from dti_service.datasets.guard.policy import Policy
 from dti_service.datasets.progress import Progress, nothing, to_file
 from dti_service.datasets.request import DatasetRequest, Document, parse_request
 from dti_service.datasets.sources.base import THUMBNAIL, Workshop
+from dti_service.datasets.sources.folder import facts_in
 from dti_service.datasets.uploads import Uploads
 from dti_service.errors import InvalidRequest, NotFound
 from dti_service.ids import is_id
@@ -50,7 +51,7 @@ def never() -> bool:
 @dataclass(frozen=True)
 class Resolved:
     """A local folder (or .npz file) of images. `sources`: document, page, label, crop by the image's path relative to
-    the folder, empty for a folder that is used in place. `dataset_id`: None likewise."""
+    the folder, and what else is known of them; of a folder that is used in place, what tables in it say. `dataset_id`: None likewise."""
 
     folder: Path
     dataset_id: str | None = None
@@ -337,7 +338,8 @@ class Datasets:
             if path.is_dir() or path.suffix.lower() in (".npz", ".npy"):
                 if not path.exists():
                     raise GuardError(text, "no such file", "check the path")
-                return Resolved(path.resolve())
+                facts = facts_in(path, self.policy.limits.images) if path.is_dir() else {}
+                return Resolved(path.resolve(), sources=facts)
             if not path.is_file():
                 raise GuardError(text, "no such file or folder", "check the path")
             dataset = self.prepare(

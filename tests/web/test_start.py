@@ -244,8 +244,10 @@ def test_from_files_to_a_result(open_page: Open, tmp_path: Path, eyes: Any, serv
         path = tmp_path / f"{number:02d}.png"
         Image.fromarray((digits[number] * 15.9).astype(np.uint8)).resize((16, 16)).save(path)
         files.append(path)
+    facts = tmp_path / "metadata.csv"
+    facts.write_text("file,date\n" + "".join(f"{n:02d}.png,{1470 if n < 20 else 1495}\n" for n in range(60)))
     page = new(open_page)
-    page.locator("input[type=file]").first.set_input_files(files)
+    page.locator("input[type=file]").first.set_input_files([*files, facts])
     page.get_by_text("60 images found").wait_for()
     page.get_by_role("checkbox", name="Slant and stretch").check()
     page.get_by_label("Number of clusters").fill("4")
@@ -276,6 +278,14 @@ def test_from_files_to_a_result(open_page: Open, tmp_path: Path, eyes: Any, serv
     # The dataset is of this server, so the original file is shown in place of what the network saw.
     page.get_by_text("Image, original file").wait_for()
     assert "/originals/" in (page.locator('.pane[data-kind="raw"] img').get_attribute("src") or "")
+    # What a table among the files said of them is shown beside them, and images are found by it.
+    side = page.locator(".viewer-side").inner_text()
+    assert re.search(r"Date\s+1(470|495)", side)
+    page.keyboard.press("Escape")
+    page.get_by_label("Filter", exact=True).first.click()
+    page.get_by_label("Date, to").fill("1480")
+    page.keyboard.press("Tab")
+    page.get_by_text("20 images found").first.wait_for()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.limits import Limits
 from dti_service.datasets.guard.names import hidden, member_parts
-from dti_service.datasets.guard.tables import LABELS_FILE, MOST_BYTES
+from dti_service.datasets.guard.tables import MOST_BYTES, TABLE_FILES
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -72,7 +72,7 @@ class Archive:
         self._subject = subject
         self._limits = limits
         self.ignored: list[str] = []
-        self.tables: list[Member] = []  # labels.csv
+        self.tables: list[Member] = []  # what they say of the images
         self.members: list[Member] = sorted(self._inspect(), key=lambda member: member.parts)
 
     def _refusal(self, reason: str, remedy: str) -> GuardError:
@@ -105,7 +105,7 @@ class Archive:
                         f"the member {name[:80]!r} has more than {most} bytes", "leave it out"
                     )
                 yield Member(name, parts, info.file_size, info)
-            elif parts[-1].lower() == LABELS_FILE and info.file_size <= MOST_BYTES:
+            elif parts[-1].lower() in TABLE_FILES and info.file_size <= MOST_BYTES:
                 self.tables.append(Member(name, parts, info.file_size, info))
             else:
                 self.ignored.append(name)

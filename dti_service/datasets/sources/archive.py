@@ -30,7 +30,7 @@ def members(
             )
         for table in archive.tables:
             raw = _extract(archive, table, shop)
-            shop.read_labels(raw.read_bytes(), (*folder, *table.parts[:-1]))
+            shop.read_table(raw.read_bytes(), (*folder, *table.parts[:-1]))
             raw.unlink()
         shop.expected += sum(not member.is_pdf for member in archive.members)
         for member in archive.members:

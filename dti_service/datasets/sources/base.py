@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
 from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.isolation import Decoder
 from dti_service.datasets.guard.policy import Policy
-from dti_service.datasets.guard.tables import read_labels
+from dti_service.datasets.guard.tables import read_table
 from dti_service.datasets.request import Document
 
 THUMBNAIL = 128  # pixels
@@ -49,7 +49,8 @@ class Picture:
 @dataclass(frozen=True)
 class Found:
     """An image of a document, not yet looked at. `parts`: the path that it should get; `name`: as its owner knows
-    it; `aliases`: other names under which crops may mean it, the exact ones first."""
+    it; `aliases`: other names under which crops may mean it, the exact ones first; `facts`: what else is known of it,
+    column -> text."""
 
     parts: tuple[str, ...]
     name: str
@@ -58,6 +59,7 @@ class Found:
     page: int | None = None
     label: str | None = None
     aliases: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> set[str]:
@@ -97,7 +99,7 @@ class Workshop:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     titles: dict[str, str] = field(default_factory=dict)
     expected: int = 0  # images of the documents opened so far
-    labels: dict[str, str] = field(default_factory=dict)  # of the document being read, by path
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)  # in the document being read, by path
     accepted: set[Path] = field(default_factory=set)  # files that are images of the dataset now
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -148,10 +150,10 @@ class Workshop:
                 for _, future in waiting:
                     future.cancel()
 
-    def read_labels(self, data: bytes, folder: tuple[str, ...]) -> None:
-        """Take the labels of a table that lies in `folder` of the document."""
-        for name, label in read_labels(data, self.policy.limits.images).items():
-            self.labels["/".join((*folder, name))] = label
+    def read_table(self, data: bytes, folder: tuple[str, ...]) -> None:
+        """Take what a table says that lies in `folder` of the document."""
+        for name, facts in read_table(data, self.policy.limits.images).items():
+            self.facts.setdefault("/".join((*folder, name)), {}).update(facts)
 
     # -- what files hold --------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
 from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.folders import allowed_folder
 from dti_service.datasets.guard.names import hidden
+from dti_service.datasets.guard.tables import LABEL, MOST_BYTES, TABLE_FILES, read_table
 from dti_service.datasets.request import Document
 from dti_service.datasets.sources.base import Found, Picture, Workshop
 
@@ -60,6 +61,18 @@ def list_files(root: Path) -> list[Path]:
             ):
                 found.append(path)
     return found
+
+
+def facts_in(root: Path, most: int) -> dict[str, dict[str, str]]:
+    """What the tables in a folder say of at most `most` images in it, by their paths: column -> text. The known
+    labels are left out: whoever reads the images reads them."""
+    found: dict[str, dict[str, str]] = {}
+    for path in (root / name for name in TABLE_FILES):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size <= MOST_BYTES:
+            for name, facts in read_table(path.read_bytes(), most).items():
+                facts.pop(LABEL, None)
+                found.setdefault(name, {}).update(facts)
+    return {name: facts for name, facts in found.items() if facts}
 
 
 def fingerprint(root: Path, files: list[Path]) -> str:

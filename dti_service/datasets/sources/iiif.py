@@ -7,7 +7,8 @@ Specifications: https://iiif.io/api/presentation/2.1/, /3.0/, https://iiif.io/ap
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,35 @@ from dti_service.datasets.sources.base import Found, Picture, Workshop
 
 LABEL_LENGTH = 200
 _NAME_LENGTH = 60
+# What libraries call them in the metadata of their manifests.
+_FACTS = {
+    "date": {
+        "date",
+        "dates",
+        "date statement",
+        "date of origin",
+        "date of publication",
+        "publication date",
+        "date de publication",
+        "date d'édition",
+        "datation",
+        "datierung",
+        "erscheinungsjahr",
+        "entstehungszeit",
+        "data",
+        "fecha",
+    },
+    "shelfmark": {
+        "shelfmark",
+        "shelf mark",
+        "call number",
+        "classmark",
+        "cote",
+        "signatur",
+        "segnatura",
+        "signatura",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +94,7 @@ def is_iiif(value: Any) -> bool:
 def canvases(manifest: Any, document: Document, shop: Workshop) -> Iterator[Found]:
     """The images of a parsed manifest, a few of them fetched ahead."""
     title, pages = read_manifest(manifest, document.src)
+    facts = facts_of(manifest)
     if len(pages) > shop.policy.limits.images:
         raise GuardError(document.src, f"it has {len(pages)} pages", "choose a smaller manifest")
     if title:
@@ -71,16 +102,18 @@ def canvases(manifest: Any, document: Document, shop: Workshop) -> Iterator[Foun
     wanted = [page for page in pages if shop.wanted(_found(page, None, shop).names)]
     shop.expected += len(wanted)
     for page, result in shop.ahead(wanted, lambda page: _fetch(page, shop)):
-        yield _found(page, result, shop)
+        yield _found(page, result, shop, facts)
 
 
-def _found(page: Canvas, result: Any, shop: Workshop) -> Found:
+def _found(page: Canvas, result: Any, shop: Workshop, facts: Mapping[str, str] | None = None) -> Found:
     def read(thumbnail: Path | None) -> Picture:
         if isinstance(result, GuardError):
             raise result
         return shop.picture(result, f"{page.image} (page {page.page})", thumbnail, owned=False)
 
-    return Found((page.name,), page.name, page.image, read, page.page, page.label or None, page.aliases)
+    return Found(
+        (page.name,), page.name, page.image, read, page.page, page.label or None, page.aliases, facts or {}
+    )
 
 
 # -- the manifest -----------------------------------------------------------------------------------------------
@@ -116,6 +149,31 @@ def read_manifest(value: Any, src: str) -> tuple[str, list[Canvas]]:
     if not pages:
         raise GuardError(src, "no image in the manifest", "check it in a viewer")
     return text_of(value.get("label")), pages
+
+
+def facts_of(manifest: dict[str, Any]) -> dict[str, str]:
+    """Date and shelfmark of the object, as far as a manifest tells them: in `metadata`, under names that libraries
+    use, or as `navDate`."""
+    facts = {}
+    for entry in objects(manifest.get("metadata")):
+        for fact, words in _FACTS.items():
+            if fact not in facts and words & _words(entry.get("label")):
+                text = " ".join(re.sub(r"<[^>]*>", " ", text_of(entry.get("value"))).split())
+                if text:
+                    facts[fact] = text
+    day = re.match(r"\d{4}(-\d\d-\d\d)?", str(manifest.get("navDate") or ""))
+    if day and "date" not in facts:
+        facts["date"] = day.group().removesuffix("-01-01")  # how a year is written there
+    return facts
+
+
+def _words(label: Any) -> set[str]:
+    """A label in all its languages, as it is compared."""
+    if isinstance(label, list):
+        return set().union(*map(_words, label))
+    if isinstance(label, dict):
+        return _words(label["@value"] if "@value" in label else list(label.values()))
+    return {str(label).strip(" :").lower()}
 
 
 def _canvas(number: int, canvas: dict[str, Any], body: dict[str, Any], src: str) -> Canvas | None:

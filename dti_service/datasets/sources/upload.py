@@ -9,7 +9,7 @@ from dti_service.datasets.guard.archives import IMAGE_SUFFIXES
 from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.names import hidden
 from dti_service.datasets.guard.sniff import sniff
-from dti_service.datasets.guard.tables import LABELS_FILE, MOST_BYTES
+from dti_service.datasets.guard.tables import MOST_BYTES, TABLE_FILES
 from dti_service.datasets.request import Document, Upload
 from dti_service.datasets.sources import archive, pdf
 from dti_service.datasets.sources.base import Found, Workshop
@@ -28,7 +28,7 @@ def _file(upload: Upload, shop: Workshop) -> Path:
 
 def find(document: Document, shop: Workshop) -> Iterator[Found]:
     files = [(upload, archive.parts_of(upload.name)) for upload in document.files]
-    tables = [(upload, parts) for upload, parts in files if parts[-1].lower() == LABELS_FILE]
+    tables = [(upload, parts) for upload, parts in files if parts[-1].lower() in TABLE_FILES]
     files = [
         (upload, parts) for upload, parts in files if (upload, parts) not in tables and not hidden(parts)
     ]
@@ -39,7 +39,7 @@ def find(document: Document, shop: Workshop) -> Iterator[Found]:
     for upload, parts in tables:
         path = _file(upload, shop)
         if path.stat().st_size <= MOST_BYTES:
-            shop.read_labels(path.read_bytes(), parts[:-1])
+            shop.read_table(path.read_bytes(), parts[:-1])
     alone = len(files) == 1
     for upload, parts in files:
         path = _file(upload, shop)

@@ -14,7 +14,7 @@ from dti_service.datasets.guard.errors import GuardError
 from dti_service.datasets.guard.limits import Limits
 from dti_service.datasets.prepare import Datasets
 from dti_service.datasets.request import parse_request
-from dti_service.datasets.sources.iiif import image_addresses, is_iiif, read_manifest, text_of
+from dti_service.datasets.sources.iiif import facts_of, image_addresses, is_iiif, read_manifest, text_of
 from dti_service.naming import documents_name
 
 SRC = "https://library.example/manifest.json"
@@ -98,6 +98,32 @@ def test_version_2_through_the_image_api(datasets: Datasets, site: Any, make: An
     assert dataset.documents[0]["title"] == "A book"
     assert dataset.name == "A book"  # nobody gave another one
     assert "/p1.jpg" not in site.paths()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "facts"),
+    [
+        (
+            {
+                "metadata": [
+                    {"label": {"fr": ["Titre"]}, "value": {"fr": ["Un livre"]}},
+                    {
+                        "label": {"en": ["Date"], "fr": ["Date de publication"]},
+                        "value": {"none": ["<b>1492</b>"]},
+                    },
+                    {"label": [{"@value": "Cote", "@language": "fr"}], "value": "RES-H-12"},
+                    {"label": "Date", "value": "1500"},
+                ]
+            },
+            {"date": "1492", "shelfmark": "RES-H-12"},
+        ),
+        ({"navDate": "1480-01-01T00:00:00Z"}, {"date": "1480"}),
+        ({"navDate": "1480-03-05T00:00:00Z", "metadata": "none"}, {"date": "1480-03-05"}),
+        ({"navDate": 5, "metadata": [{"label": None}, 7, {"label": {"en": 3}, "value": {}}]}, {}),
+    ],
+)
+def test_date_and_shelfmark_of_a_manifest(manifest: dict[str, Any], facts: dict[str, str]) -> None:
+    assert facts_of(manifest) == facts
 
 
 def test_a_dataset_that_nobody_named() -> None:

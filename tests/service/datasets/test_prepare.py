@@ -328,6 +328,9 @@ def test_folder_is_used_in_place(datasets: Datasets, tmp_path: Path, make: Any) 
     found = datasets.resolve(str(folder))
     assert found.folder == folder.resolve()
     assert found.dataset_id is None
+    assert found.sources == {}
+    (folder / "metadata.csv").write_text("name,date,label\na.png,1492,A\nb/c.png,,B\n")
+    assert datasets.resolve(str(folder)).sources == {"a.png": {"date": "1492"}}
     assert datasets.catalogue.all() == []
 
 
@@ -395,3 +398,23 @@ def test_progress_is_there_for_other_processes(datasets: Datasets, site: Any, ma
     assert seen[0][0][2:] == ("bytes", "downloading")
     assert seen[0][1]
     assert not path.exists()
+
+
+def test_what_a_table_says_of_the_images_comes_along(datasets: Datasets, site: Any, make: Any) -> None:
+    """Every column, under its own name, except what the tables of a run say themselves."""
+    table = b"file,Book,date,page,distance,,label\na.png,Ms. 12,1492,f. 3v,0.1,x,A\nb.png,,=1+1,,,,\n"
+    members = {"metadata.csv": table, **{name: make.image() for name in ("a.png", "b.png", "c.png")}}
+    dataset = prepare(datasets, documents(("zip", site.add("/d.zip", make.zip(members)))))
+    sources = datasets.resolved(dataset.id).sources
+    facts = {
+        name: {key: row[key] for key in row if key not in ("document", "label", "crop")}
+        for name, row in sources.items()
+    }
+    assert facts == {
+        "a.png": {"page": "f. 3v", "Book": "Ms. 12", "date": "1492"},
+        "b.png": {"page": None, "date": "=1+1"},
+        "c.png": {"page": None},
+    }
+    folder = datasets.catalogue.directory(dataset.id)
+    assert (folder / "sources.csv").read_text().splitlines()[0] == "path,document,page,label,crop,Book,date"
+    assert (folder / "labels.csv").read_text().splitlines()[1:] == ["a.png,A"]

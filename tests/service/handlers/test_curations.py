@@ -164,6 +164,25 @@ async def test_every_column_everywhere(fetch: Fetch, experiment: Experiment) -> 
     assert {row["author"] for row in curated} == {"Marie"}
 
 
+async def test_what_else_is_known_of_images_stands_after_them(
+    fetch: Fetch, experiment: Experiment, service: Any
+) -> None:
+    """The author of a book is not that of a reading, and its heading is no formula either."""
+    path = service.store.directory(experiment.id) / "results" / "cluster_by_path.csv"
+    first, *lines = TABLE.splitlines()
+    path.write_text("\n".join([f"{first},author,=date,fits", *(f"{line},Dürer,1498,True" for line in lines)]))
+    await save(fetch, experiment, **{"If-None-Match": "*"})
+    for name in ("raw", "marie"):
+        rows = await table(fetch, experiment, name)
+        assert list(rows[0]) == [*COLUMNS, "source_author", "=date"]
+        assert {row["source_author"] for row in rows} == {"Dürer"}
+        assert {row["=date"] for row in rows} == {"1498"}
+    response = await fetch("GET", "experiments", experiment.id, "curations", "raw.csv", params={"bom": "1"})
+    assert response.body.decode("utf-8-sig").splitlines()[0].endswith(",source_author,'=date")
+    value = json.loads((await fetch("GET", "experiments", experiment.id, "curations", "raw.json")).body)
+    assert value["images"][0]["source_author"] == "Dürer"
+
+
 async def test_distances_are_looked_up_never_made_up(fetch: Fetch, experiment: Experiment) -> None:
     await save(fetch, experiment, **{"If-None-Match": "*"})
     rows = await table(fetch, experiment, "marie")
