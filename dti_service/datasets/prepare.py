@@ -51,7 +51,8 @@ def never() -> bool:
 @dataclass(frozen=True)
 class Resolved:
     """A local folder (or .npz file) of images. `sources`: document, page, label, crop by the image's path relative to
-    the folder, and what else is known of them; of a folder that is used in place, what tables in it say. `dataset_id`: None likewise."""
+    the folder, and what else is known of them; of a folder that is used in place, what tables in it say. `dataset_id`:
+    None for such a folder."""
 
     folder: Path
     dataset_id: str | None = None
