@@ -1,13 +1,14 @@
-"""How quick the page of a finished run is with many images, on this machine's own address.
+"""How quick the page is with many images in a run and many runs in the list, on this machine's own address.
 
-    python tests/load/viewer_speed.py [--images 10000] [--clusters 50] [--actions 1200]
+    python tests/load/viewer_speed.py [--images 10000] [--clusters 50] [--actions 1200] [--experiments 10000]
 
 Makes a result of so many small pictures (the first cluster holds a third of them), serves it with a real server, and
 looks at it with headless Chromium. Prints a table: the time to the first pictures, cold and with thumbnails made, in a
 window that has been open for a second and in one that is opened at that moment (Chromium then starts processes of its
 own beside the page), bytes of the thumbnails, times between frames while scrolling for the first time (the server
 makes thumbnails on the same processors) and again, script time of selecting, moving and undoing in the largest
-cluster, and memory while a person's hour of work (one action each three seconds) is gone through.
+cluster, memory while a person's hour of work (one action each three seconds) is gone through, and times between frames
+while scrolling in a list of so many experiments.
 
 Where the processors are busy with something else, that is what is measured. As root, `chrt --rr 1` before the command
 keeps it out of the figures.
@@ -21,10 +22,12 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from many import fill
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
@@ -44,8 +47,8 @@ document.addEventListener('load', (event) => {
   if (event.target.matches?.('.tile img')) requestAnimationFrame(() => window.painted.push(performance.now()));
 }, true);
 """
-SCROLL = """(pixels) => new Promise((done) => {
-  const view = document.querySelector('.main-pane .cluster-view');
+SCROLL = """([selector, pixels]) => new Promise((done) => {
+  const view = document.querySelector(selector);
   const times = []; let last = null; let left = 300;
   const step = (now) => {
     if (last !== null) times.push(now - last);
@@ -54,6 +57,7 @@ SCROLL = """(pixels) => new Promise((done) => {
   };
   requestAnimationFrame(step);
 })"""
+IMAGES, LIST = ".main-pane .cluster-view", ".list-scroll"
 ACT = """([selector, key, options]) => {
   const target = document.querySelector(selector);
   target.focus({ preventScroll: true });
@@ -217,8 +221,8 @@ def scrolling(context: BrowserContext, address: str) -> None:
 
     def scroll(name: str) -> None:
         for state in ("thumbnails not made yet", "made"):
-            row(f"frames, {name}, {state} (ms)", spread(page.evaluate(SCROLL, 40)))
-            page.evaluate("() => document.querySelector('.main-pane .cluster-view').scrollTo(0, 0)")
+            row(f"frames, {name}, {state} (ms)", spread(page.evaluate(SCROLL, [IMAGES, 40])))
+            page.evaluate("(view) => document.querySelector(view).scrollTo(0, 0)", IMAGES)
             page.wait_for_timeout(1000)
 
     scroll("rows")
@@ -296,8 +300,28 @@ def memory(context: BrowserContext, address: str, actions: int) -> None:
                 f"book {number % 20:02d}" if number % 12 == 4 else ""
             )
         else:
-            page.evaluate("(n) => document.querySelectorAll('.rail-item')[n].click()", number % 40)
+            page.evaluate(
+                "(n) => { const all = document.querySelectorAll('.rail-item'); all[n % all.length].click(); }",
+                number,
+            )
     row(f"memory after {actions} actions", state())
+    page.close()
+
+
+def listing(context: BrowserContext, server: Any, root: Path, count: int) -> None:
+    """Through a list of experiments, whose pages are fetched on the way and then are there."""
+    fill(root / "data", count)
+    while server.call("GET", "experiments?limit=1")["total"] < count:
+        time.sleep(0.5)
+    page = context.new_page()
+    page.goto(server.url)
+    page.locator(".experiment-row[data-id]").first.wait_for()
+    page.wait_for_timeout(2000)
+    row("the list", f"{server.call('GET', 'experiments?limit=1')['total']} experiments")
+    for state in ("pages not fetched yet", "fetched"):
+        row(f"frames, list, {state} (ms)", spread(page.evaluate(SCROLL, [LIST, 80])))
+        page.evaluate("(view) => document.querySelector(view).scrollTo(0, 0)", LIST)
+        page.wait_for_timeout(1000)
     page.close()
 
 
@@ -308,6 +332,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--clusters", type=int, default=50)
     parser.add_argument("--actions", type=int, default=1200)
+    parser.add_argument("--experiments", type=int, default=10_000)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     options = parser.parse_args()
     web = server_module()
@@ -331,6 +356,7 @@ def main() -> None:
                 scrolling(context, address)
                 acting(context, address)
                 memory(context, address, options.actions)
+                listing(context, server, root, options.experiments)
                 browser.close()
         finally:
             server.process.terminate()
