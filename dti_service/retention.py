@@ -57,7 +57,8 @@ def unused(
     """Ids of datasets that no experiment uses and that nobody has used, or made, for as long as `older_than`.
 
     An experiment uses what its record names and what it was found to read, for as long as it exists; so one that is
-    kept keeps its images. One that was begun and left is among them; one that is being made cannot be deleted.
+    kept keeps its images. One that was begun and left is among them; one that is being made cannot be deleted, and one
+    that is itself marked to be kept is not named.
     `without`: experiments that count as deleted. Raises InvalidRequest for a time that is none.
     """
     limit = time.time() - age_s(older_than, "datasets_older_than")
@@ -65,7 +66,11 @@ def unused(
     if not old:
         return []
     named = store.named(without)
-    return [dataset.id for dataset in old if not in_use(store, catalogue, dataset.id, named, without=without)]
+    return [
+        dataset.id
+        for dataset in old
+        if not catalogue.kept(dataset.id) and not in_use(store, catalogue, dataset.id, named, without=without)
+    ]
 
 
 def in_use(

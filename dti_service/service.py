@@ -232,7 +232,11 @@ class Service:
         """{items, next_cursor, total}; and while a new index is being built `index`: {building, done, total}, the list
         being that of the newest so far. Raises BadRequest for an unknown sort or cursor."""
         page = self.store.page(Query(**{name: value for name, value in query.items() if value is not None}))
-        answer: dict[str, Any] = {"items": self._views(page.items), "next_cursor": page.next_cursor, "total": page.total}
+        answer: dict[str, Any] = {
+            "items": self._views(page.items),
+            "next_cursor": page.next_cursor,
+            "total": page.total,
+        }
         building = self.store.index.building
         if building is not None:
             answer["index"] = {"building": True, "done": building.done, "total": building.total}

@@ -98,6 +98,7 @@ class Base:
     datasets = Endpoint(calls.datasets)
     dataset = Endpoint(calls.dataset)
     add_documents = Endpoint(calls.add_documents)
+    update_dataset = Endpoint(calls.update_dataset)
     delete_dataset = Endpoint(calls.delete_dataset)
     notebooks = Endpoint(calls.notebooks)
     notebook_schema = Endpoint(calls.notebook_schema)

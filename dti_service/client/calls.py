@@ -205,9 +205,16 @@ def add_documents(documents: Sequence[Mapping[str, Any]], *, name: str | None = 
     return Call("POST", f"{API}/datasets", _json, {"json": body}, repeatable=False)
 
 
-def delete_dataset(id: str) -> Call[None]:
-    """Delete a dataset and its images. `Conflict` while experiments use it."""
-    return Call("DELETE", f"{API}/datasets/{quote(id, safe='')}", _nothing)
+def update_dataset(id: str, *, keep: bool) -> Call[View]:
+    """Change whether a dataset is to be kept: no clean-up takes it, and it is deleted only with `force`."""
+    return Call("PATCH", f"{API}/datasets/{quote(id, safe='')}", _json, {"json": {"keep": keep}})
+
+
+def delete_dataset(id: str, *, force: bool = False) -> Call[None]:
+    """Delete a dataset and its images. `Conflict` while experiments use it, and while it is to be kept unless with
+    `force`."""
+    options = {"params": {"force": "true"}} if force else {}
+    return Call("DELETE", f"{API}/datasets/{quote(id, safe='')}", _nothing, options)
 
 
 def upload(form: Form | AsyncForm) -> Call[View]:

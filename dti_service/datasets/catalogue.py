@@ -21,6 +21,7 @@ from dti_service.locks import FileLock
 
 State = Literal["queued", "downloading", "ready", "failed"]
 SCHEMA_VERSION = 1
+ANNOTATIONS = "annotations.json"
 SOURCE_COLUMNS = ("document", "page", "label", "crop")
 
 
@@ -193,9 +194,28 @@ class Catalogue:
         found = sorted(path.name for path in (self.directory(dataset_id) / "uses").glob("*"))
         return [experiment for experiment in found if is_active(experiment)]
 
-    def delete(self, dataset_id: str, users: Iterable[str] = ()) -> None:
-        """Delete a dataset; `Conflict` while experiments use it or it is being made."""
+    def keep(self, dataset_id: str, wanted: bool) -> None:
+        """Mark a dataset to be kept, or take the mark away; `NotFound`. Apart from the record, which another process
+        may be writing."""
         self.get(dataset_id)
+        write_json(self.directory(dataset_id) / ANNOTATIONS, {"keep": wanted})
+
+    def kept(self, dataset_id: str) -> bool:
+        value = read_json(self.directory(dataset_id) / ANNOTATIONS)
+        return isinstance(value, dict) and value.get("keep") is True
+
+    def check_not_kept(self, dataset_id: str) -> None:
+        """`Conflict` for one that is marked to be kept."""
+        if self.kept(dataset_id):
+            raise Conflict(
+                f"Dataset {dataset_id} is marked to be kept: take that mark away first (keep: false), or ask with force"
+            )
+
+    def delete(self, dataset_id: str, users: Iterable[str] = (), *, force: bool = False) -> None:
+        """Delete a dataset; `Conflict` while experiments use it, it is being made, or, without `force`, it is kept."""
+        self.get(dataset_id)
+        if not force:
+            self.check_not_kept(dataset_id)
         busy = list(users)
         if busy:
             raise Conflict(

@@ -82,14 +82,17 @@ class DatasetJobs:
             log.exception("The dataset %s could not be made", dataset_id)
             raise
 
-    def delete(self, dataset_id: str) -> None:
-        """Delete a dataset, stopping its making first. Raises `NotFound`, and `Conflict` while it is in use."""
+    def delete(self, dataset_id: str, *, force: bool = False) -> None:
+        """Delete a dataset, stopping its making first. Raises `NotFound`, and `Conflict` while it is in use or, without
+        `force`, marked to be kept."""
         self.catalogue.get(dataset_id)
+        if not force:
+            self.catalogue.check_not_kept(dataset_id)
         users = self._users(dataset_id)
         if not users:
             self._cancel(dataset_id)
         try:
-            self.catalogue.delete(dataset_id, users)
+            self.catalogue.delete(dataset_id, users, force=force)
         finally:
             self._cancelled.discard(dataset_id)
 
@@ -113,6 +116,7 @@ class DatasetJobs:
             "name": dataset.name,
             "owner": dataset.owner,
             "state": dataset.state,
+            "keep": self.catalogue.kept(dataset.id),
             "created_at": dataset.created_at,
             "finished_at": dataset.finished_at,
             "documents": dataset.documents,

@@ -21,6 +21,7 @@ _ACTIONS = [
         (r"dti/api/experiments/[^/]+/curations/[^/]+", "PUT", "save reading of experiment"),
         (r"dti/api/experiments/[^/]+/curations/[^/]+", "DELETE", "delete reading of experiment"),
         (r"dti/api/datasets", "POST", "create dataset"),
+        (r"dti/api/datasets/[^/]+", "PATCH", "update dataset"),
         (r"dti/api/datasets/[^/]+", "DELETE", "delete dataset"),
         (r"dti/api/uploads/[^/]+", "PUT", "upload file"),
         (r"dti/api/cleanup", "POST", "clean up"),

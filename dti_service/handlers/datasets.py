@@ -22,7 +22,7 @@ from dti_service.datasets.request import SHA256
 from dti_service.datasets.uploads import Appender, Batch
 from dti_service.errors import BadRequest, Conflict, NotFound, ServiceError, TooLarge
 from dti_service.handlers.base import MEBIBYTE, Handler
-from dti_service.handlers.fields import query_choice, query_integer
+from dti_service.handlers.fields import flag, query_choice, query_flag, query_integer, read_object
 from dti_service.handlers.files import FileHandler, open_file
 from dti_service.handlers.multipart import MultipartReader, boundary_of
 
@@ -33,6 +33,7 @@ MOST_IMAGES = 1000
 MOST_WAIT_S = 60
 LONGEST_SEARCH = 200
 DEFAULT_WAIT_S = 10
+PATCH_FIELDS = {"keep": flag}
 FIELDS = ("name", "unreadable", "documents", "crops")
 _MEDIA_TYPES = {
     "BMP": "image/bmp",
@@ -208,10 +209,20 @@ class OneDatasetHandler(DatasetHandler):
 
     @web.authenticated
     @authorized("write", resource=RESOURCE)
-    async def delete(self, id: str) -> None:
+    async def patch(self, id: str) -> None:
         self.query()
         await self.own_dataset(id)
-        await self.slow(self.jobs.delete, id)
+        changes = read_object(self.json_body(), PATCH_FIELDS)
+        if "keep" in changes:
+            await self.quick(self.jobs.catalogue.keep, id, changes["keep"])
+        self.answer(await self.quick(lambda: self.shown(self.jobs.catalogue.get(id))))
+
+    @web.authenticated
+    @authorized("write", resource=RESOURCE)
+    async def delete(self, id: str) -> None:
+        force = query_flag(self.query("force"), "force")
+        await self.own_dataset(id)
+        await self.slow(self.jobs.delete, id, force=force)
         self.set_status(204)
         self.finish()
 

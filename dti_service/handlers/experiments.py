@@ -18,6 +18,7 @@ from dti_service.handlers.fields import (
     flag,
     integer,
     mapping,
+    query_flag,
     query_integer,
     read_object,
     text,
@@ -130,12 +131,9 @@ class ExperimentHandler(Handler):
     @web.authenticated
     @authorized("write", resource=RESOURCE)
     async def delete(self, id: str) -> None:
-        force = self.query("force").get("force", "false")
-        if force not in ("true", "false"):
-            reason = f"must be true or false, not {force[:80]!r}"
-            raise BadRequest("The query cannot be used", [{"field": "force", "reason": reason}])
+        force = query_flag(self.query("force"), "force")
         await self.own_experiment(id)
-        await self.quick(lambda: self.service.delete(id, force=force == "true"))
+        await self.quick(self.service.delete, id, force=force)
         self.set_status(204)
         self.finish()
 

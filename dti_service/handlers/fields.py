@@ -118,6 +118,11 @@ def query_integer(query: Mapping[str, str], name: str, lowest: int, highest: int
     return int(given)
 
 
+def query_flag(query: Mapping[str, str], name: str) -> bool:
+    """true or false from the query; false when it is not given."""
+    return query_choice(query, name, ("true", "false")) == "true"
+
+
 def query_choice(query: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
     """One of some words from the query; None when it is not given."""
     given = query.get(name)

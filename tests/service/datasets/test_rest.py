@@ -425,6 +425,28 @@ async def test_dataset_of_a_waiting_experiment_is_not_deleted(
     assert (await fetch("DELETE", f"datasets/{view['id']}")).code == 404
 
 
+async def test_a_kept_dataset_is_deleted_only_with_force(fetch: Fetch, make: Any, data_dir: Path) -> None:
+    view = read(await fetch("POST", "datasets", form=[("files", "a.png", make.image())]))
+    assert view["keep"] is False
+    path = f"datasets/{view['id']}"
+    marked = await fetch("PATCH", path, json={"keep": True})
+    assert (marked.code, read(marked)) == (200, {**view, "keep": True})
+    for query in ("", "?force=false"):
+        refused = await fetch("DELETE", path + query)
+        assert refused.code == 409
+        assert "keep: false" in read(refused)["message"]
+    assert (await fetch("DELETE", f"{path}?force=maybe")).code == 400
+    assert [item["keep"] for item in read(await fetch("GET", "datasets"))["items"]] == [True]
+    assert (await fetch("PATCH", path, json={"keep": "yes"})).code == 422
+    assert (await fetch("PATCH", path, json={"name": "other"})).code == 422
+    assert read(await fetch("PATCH", path, json={}))["keep"] is True
+    assert read(await fetch("PATCH", path, json={"keep": False}))["keep"] is False
+    assert read(await fetch("PATCH", path, json={"keep": True}))["keep"] is True
+    assert (await fetch("DELETE", f"{path}?force=true")).code == 204
+    assert (await fetch("PATCH", path, json={"keep": True})).code == 404
+    assert not (data_dir / path).exists()
+
+
 async def test_unknown_ids_and_images(fetch: Fetch, make: Any) -> None:
     known = read(await fetch("POST", "datasets", form=[("files", "a.png", make.image())]))["id"]
     for dataset in ("..", "%2e%2e", "x", "0" * 36, ".uploads", new_id()):

@@ -52,7 +52,8 @@ async def test_each_action_is_one_line(
     for verb, path, options, message in (
         ("PATCH", [ended], {"json": {"keep": True}}, f"ada: update experiment {ended}"),
         ("POST", [made, "cancel"], {"body": ""}, f"ada: cancel experiment {made}"),
-        ("DELETE", [ended], {}, f"ada: delete experiment {ended}"),
+        ("DELETE", [ended], {}, f"ada: delete experiment {ended} refused (409)"),
+        ("DELETE", [f"{ended}?force=true"], {}, f"ada: delete experiment {ended}"),
         ("DELETE", [ended], {}, f"ada: delete experiment {ended} refused (404)"),
     ):
         await fetch(verb, "experiments", *path, **options)

@@ -65,6 +65,7 @@ ALLOWED_TO: dict[tuple[str, str], tuple[str, str]] = {
     ("/dti/api/datasets", "GET"): ("read", "datasets"),
     ("/dti/api/datasets", "POST"): ("write", "datasets"),
     (DATASET, "GET"): ("read", "datasets"),
+    (DATASET, "PATCH"): ("write", "datasets"),
     (DATASET, "DELETE"): ("write", "datasets"),
     (DATASET + "/images", "GET"): ("read", "datasets"),
     (DATASET + "/images/([^/]+)", "GET"): ("read", "datasets"),

@@ -55,7 +55,7 @@ def jp_server_config(jp_server_config: dict[str, Any]) -> dict[str, Any]:
 
 async def test_only_owners_change_what_is_theirs(as_user: Callable[..., Any], make: Make) -> None:
     ended, queued = make("succeeded", owner="ada"), make("queued", owner="ada")
-    keep = {"json": {"keep": True}}
+    keep = {"json": {"keep": False}}
     assert await as_user("bob", "GET", "experiments", ended.id) == 200
     assert await as_user("bob", "PATCH", "experiments", ended.id, **keep) == 403
     assert await as_user("bob", "POST", "experiments", queued.id, "cancel", body="") == 403
@@ -92,6 +92,9 @@ async def test_datasets_too(as_user: Callable[..., Any], service: Service) -> No
     assert await as_user("ada", "POST", "datasets", **form) == 201
     [dataset] = service.quotas.catalogue.all()
     assert dataset.owner == "ada"
+    keep = {"json": {"keep": False}}
+    assert await as_user("bob", "PATCH", "datasets", dataset.id, **keep) == 403
+    assert await as_user("ada", "PATCH", "datasets", dataset.id, **keep) == 200
     assert await as_user("bob", "DELETE", "datasets", dataset.id) == 403
     assert await as_user("ada", "DELETE", "datasets", dataset.id) == 204
     assert await as_user("bob", "DELETE", "datasets", dataset.id) == 404

@@ -197,6 +197,7 @@ def test_cleanup_takes_datasets_that_nothing_uses(
     named = make_dataset()
     make_experiment(state="succeeded", finished_at=past, dataset=named, keep=True)
     lately_used = make_dataset(new_id(), used_at=time.time())
+    service.quotas.catalogue.keep(marked := make_dataset(), True)
     being_made, left = make_dataset(state="downloading"), make_dataset(state="downloading")
     failed = make_dataset(state="failed")
     assert service.cleanup("30d")["datasets"] == []  # unless somebody asks, or a setting does
@@ -214,7 +215,7 @@ def test_cleanup_takes_datasets_that_nothing_uses(
     assert (done["experiments"], set(done["datasets"])) == ([old.id], going)
     assert 0 < done["bytes"] < plan["bytes"]
     remaining = {dataset.id for dataset in service.quotas.catalogue.all()}
-    assert remaining == {of_kept, of_both, named, lately_used, being_made}
+    assert remaining == {of_kept, of_both, named, lately_used, being_made, marked}
     with pytest.raises(InvalidRequest, match="age"):
         service.cleanup("30d", datasets_older_than="long")
 
