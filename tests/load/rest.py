@@ -13,7 +13,11 @@ beside what is promised, whether it is kept.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import random
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -25,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from many import Server, fill, median_and_95, serving, show, timed
+from many import TOKEN, Server, fill, median_and_95, serving, show, timed
 
+from dti_service.discover.tasks import Task, Tasks
 from dti_service.experiment import Experiment, timestamp
 from dti_service.ids import new_id
 from dti_service.store import Store
@@ -46,6 +51,8 @@ MARKS = {
     "building: status": 20,
     "event to its client": 150,
 }
+TASKS = 200  # of the experiments, as a front submits them: their status is asked for
+WINDOWS, WINDOW_S = 20, 1.5
 MOST_SLOWER = 0.02  # share by which a training may be slowed
 
 STEPS = """
@@ -54,10 +61,10 @@ torch.set_num_threads(1)
 model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3))
 x = torch.rand(16, 3, 64, 64)
 while True:
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.thread_time()
     for _ in range(5):
         model(x).square().mean().backward()
-    print(time.perf_counter() - began, flush=True)
+    print(time.thread_time() - used, time.perf_counter() - began, flush=True)
 """
 
 
@@ -77,18 +84,19 @@ def main() -> None:
         began = time.monotonic()
         ids = _filled(data_dir, options.experiments)
         running = _running(data_dir)
+        tasks = _tasks(data_dir, [running, *ids[:: max(1, len(ids) // TASKS)]])
         print(f"{len(ids)} experiments there after {time.monotonic() - began:.0f} s", file=sys.stderr)
         lock = Store(data_dir).lock(running)
         lock.acquire()  # or recovery would find that nobody runs it
         began = time.monotonic()
         with serving(data_dir, folder) as server:
             print(f"the server answers after {time.monotonic() - began:.1f} s", file=sys.stderr)
-            rows = requests(server, ids, repeat)
+            rows = requests(server, ids, tasks, repeat)
             rows.append(events(server, data_dir, running, min(repeat, 40)))
             if not options.quick:
-                rows.append(beside_training(server, running, options.rate))
+                rows.append(beside_training(server, tasks, options.rate))
         lock.release()
-        Store(data_dir).delete(running)
+        shutil.rmtree(data_dir / "experiments" / running)
         columns = dict.fromkeys(("what", "median_ms", "p95_ms", "mark", "note"), "")
         # Now: to remove so many directories takes minutes.
         show([{**columns, **row, **_mark(row)} for row in rows], options.json)
@@ -100,6 +108,17 @@ def _filled(data_dir: Path, count: int) -> list[str]:
     for path in data_dir.glob("index*.sqlite3*"):
         path.unlink()
     return found or fill(data_dir, count)
+
+
+def _tasks(data_dir: Path, ids: list[str]) -> list[str]:
+    """These as a front would have submitted them; ids of tasks."""
+    store = Store(data_dir)
+    tasks = Tasks(store)
+    for id in ids:
+        if not tasks.known(id):
+            tasks.add(id, Task(id))
+    store.index.close()
+    return ids
 
 
 def _mark(row: dict[str, Any]) -> dict[str, str]:
@@ -120,7 +139,7 @@ def _running(data_dir: Path) -> str:
     return record.id
 
 
-def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]]:
+def requests(server: Server, ids: list[str], tasks: list[str], repeat: int) -> list[dict[str, Any]]:
     chance = random.Random(1)
     api = server.url + "dti/api/"
     with httpx.Client(headers=server.headers, timeout=600) as client:
@@ -132,7 +151,7 @@ def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]
 
         first = timed(lambda: get("experiments?limit=50"), 1)[0]
         began = time.monotonic()
-        rows = _while_building(client, server, get, chance, ids)
+        rows = _while_building(client, server, get, chance, ids, tasks)
         built = time.monotonic() - began
         cursor = get("experiments?limit=50").json()["next_cursor"]
         cases = {
@@ -149,7 +168,7 @@ def requests(server: Server, ids: list[str], repeat: int) -> list[dict[str, Any]
         rows += [{"what": what, **median_and_95(timed(call, repeat))} for what, call in cases.items()]
         before = server.seconds()
         rows.append(
-            {"what": "status", **median_and_95(timed(lambda: _status(client, server, chance, ids), repeat))}
+            {"what": "status", **median_and_95(timed(lambda: _status(client, server, chance, tasks), repeat))}
         )
         used = (server.seconds() - before) / repeat
         rows[-1]["note"] = f"{1000 * used:.2f} ms of one core each"
@@ -164,6 +183,7 @@ def _while_building(
     get: Callable[[str], httpx.Response],
     chance: random.Random,
     ids: list[str],
+    tasks: list[str],
 ) -> list[dict[str, Any]]:
     """Requests in turn until all experiments have been read."""
     taken: dict[str, list[float]] = {}
@@ -174,7 +194,7 @@ def _while_building(
     while "index" in get("experiments?limit=1").json():
         time_one("list, first page of 50", lambda: get("experiments?limit=50"))
         time_one("get one", lambda: get(f"experiments/{chance.choice(ids)}"))
-        time_one("status", lambda: _status(client, server, chance, ids))
+        time_one("status", lambda: _status(client, server, chance, tasks))
         time.sleep(0.05)
     return [{"what": what, **median_and_95(seconds)} for what, seconds in taken.items()]
 
@@ -209,50 +229,95 @@ def _write_events(log: Any, sent: dict[int, float], count: int) -> None:
         time.sleep(random.uniform(0.1, 0.4))
 
 
-def beside_training(server: Server, id: str, rate: int) -> dict[str, Any]:
-    """Interleaved windows of a training alone and beside status requests; ratio of the medians."""
+def beside_training(server: Server, ids: list[str], rate: int) -> dict[str, Any]:
+    """Short windows of a training in turn: alone, beside status requests, alone again; ratios of the medians.
+
+    The server and who asks it have one core, the training has another. What counts is the processor time of a step:
+    what else runs on this machine may take turns with the training, which the time of the clock shows. How much the
+    two kinds of windows alone differ tells what the figure is worth.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    here, there = ({cores[0]}, {cores[-1]})
     training = subprocess.Popen([sys.executable, "-c", STEPS], stdout=subprocess.PIPE, text=True)
     assert training.stdout is not None
+    os.sched_setaffinity(training.pid, here)
+    asked = 0
+    taken: dict[str, list[tuple[float, float]]] = {"alone": [], "beside": [], "again": []}
     try:
-        for _ in range(20):
-            training.stdout.readline()
-        alone: list[float] = []
-        beside: list[float] = []
-        answered = 0
-        for _ in range(4):
-            alone += _window(training, 4.0)
+        _pin(server.process.pid, there)
+        _window(training, 3.0)
+        used = server.seconds()
+        for _ in range(WINDOWS):
+            taken["alone"] += _window(training, WINDOW_S)
             stop = threading.Event()
             counts: list[int] = []
-            asking = threading.Thread(target=_ask, args=(server, id, rate, stop, counts), daemon=True)
+            asking = threading.Thread(target=_ask, args=(server, ids, rate, stop, counts, there), daemon=True)
             asking.start()
-            beside += _window(training, 4.0)
+            taken["beside"] += _window(training, WINDOW_S)
             stop.set()
             asking.join()
-            answered += counts[0]
+            asked += counts[0]
+            taken["again"] += _window(training, WINDOW_S)
+        used = server.seconds() - used
     finally:
         training.kill()
         training.wait()
-    slower = statistics.median(beside) / statistics.median(alone) - 1
-    note = f"training {100 * slower:+.1f}% slower beside {answered / 16:.0f} status requests a second"
+        _pin(server.process.pid, set(cores))
+    slower, differ = _slower(taken, 0)
+    note = (
+        f"training {100 * slower:+.1f}% slower beside {asked / WINDOWS / WINDOW_S:.0f} status requests a second"
+        f" (+-{100 * differ:.1f}%; by the clock {100 * _slower(taken, 1)[0]:+.1f}%);"
+        f" server {100 * used / WINDOWS / WINDOW_S:.0f}% of a core"
+    )
     mark = f"< {100 * MOST_SLOWER:.0f}% slower: {'kept' if slower < MOST_SLOWER else 'MISSED'}"
     return {"what": "beside a training", "mark": mark, "note": note}
 
 
-def _window(training: subprocess.Popen[str], seconds: float) -> list[float]:
+def _slower(taken: dict[str, list[tuple[float, float]]], clock: int) -> tuple[float, float]:
+    """By which share a step takes longer beside requests, and by which the two kinds of windows alone differ."""
+    medians = {what: statistics.median(step[clock] for step in steps) for what, steps in taken.items()}
+    alone = (medians["alone"] + medians["again"]) / 2
+    return medians["beside"] / alone - 1, abs(medians["again"] - medians["alone"]) / alone
+
+
+def _pin(pid: int, cores: set[int]) -> None:
+    """All threads of a process."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)
+
+
+def _window(training: subprocess.Popen[str], seconds: float) -> list[tuple[float, float]]:
+    """Steps of so long: seconds of the processor, and of the clock, of each."""
     assert training.stdout is not None
     end = time.monotonic() + seconds
     found = []
     while time.monotonic() < end:
-        found.append(float(training.stdout.readline()))
-    return found
+        used, passed = training.stdout.readline().split()
+        found.append((float(used), float(passed)))
+    return found[1:]  # the first began in the window before
 
 
-def _ask(server: Server, id: str, rate: int, stop: threading.Event, counts: list[int]) -> None:
+def _ask(
+    server: Server, ids: list[str], rate: int, stop: threading.Event, counts: list[int], cores: set[int]
+) -> None:
+    """Through one open connection and by hand: a client's own work must not count."""
+    os.sched_setaffinity(0, cores)  # of this thread
     answered = 0
     began = time.monotonic()
-    with httpx.Client(headers=server.headers, timeout=60) as client:
+    with socket.create_connection(("127.0.0.1", server.port)) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while not stop.is_set():
-            client.get(f"{server.url}clustering/{id}/status")
+            id = ids[answered % len(ids)]
+            line.sendall(
+                f"GET /clustering/{id}/status HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+                f"Authorization: token {TOKEN}\r\n\r\n".encode()
+            )
+            received = b""
+            while not received.endswith(b"}"):
+                received += line.recv(1 << 16)
+            if not received.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(received[:200])
             answered += 1
             ahead = began + answered / rate - time.monotonic()
             if ahead > 0:
