@@ -7,13 +7,18 @@ not keep their lines apart.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import socket
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from dti_service.errors import ServiceError
 
 log = logging.getLogger("dti_service.audit")
 FOLDER = "audit"
@@ -42,6 +47,30 @@ def note(
     outcome = "" if status < 400 else f" refused ({status})"
     subject = f" {about}" if about else ""
     log.info("%s: %s%s%s", user or "-", action, subject, outcome, extra={**given, **facts})
+
+
+@dataclass
+class Line:
+    """What an audit line is about, as soon as it is known."""
+
+    about: str = ""
+
+
+@contextlib.contextmanager
+def audited(user: str | None, action: str, about: str = "", *, via: str) -> Iterator[Line]:
+    """One line for what is done inside, refused or not."""
+    line = Line(about)
+    status = 200
+    try:
+        yield line
+    except ServiceError as error:
+        status = error.status
+        raise
+    except BaseException:
+        status = 500
+        raise
+    finally:
+        note(user, action, about=line.about or None, status=status, via=via)
 
 
 class AuditFile(logging.Handler):

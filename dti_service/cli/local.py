@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dti_service import archive, audit, logs, transfer
-from dti_service.errors import InvalidRequest, NotFound, ServiceError
+from dti_service.errors import InvalidRequest, NotFound
 from dti_service.requests import SubmitRequest, check_request
 from dti_service.service import Service
 from dti_service.settings import Settings
@@ -100,28 +98,9 @@ class LocalBackend:
         return self.service.notebook_schema(notebook, trusted=True)
 
 
-@dataclass
-class Line:
-    """What an audit line is about, as soon as it is known."""
-
-    about: str = ""
-
-
-@contextlib.contextmanager
-def audited(action: str, about: str = "") -> Iterator[Line]:
+def audited(action: str, about: str = "") -> contextlib.AbstractContextManager[audit.Line]:
     """One audit line for what is done inside, refused or not."""
-    line = Line(about)
-    status = 200
-    try:
-        yield line
-    except ServiceError as error:
-        status = error.status
-        raise
-    except BaseException:
-        status = 500
-        raise
-    finally:
-        audit.note(_user(), action, about=line.about or None, status=status, via="command line")
+    return audit.audited(_user(), action, about, via="command line")
 
 
 def _as_request(request: dict[str, Any]) -> SubmitRequest:

@@ -36,7 +36,12 @@ def run_in_foreground(settings: Any, backend: Backend, request: dict[str, Any]) 
     view = backend.submit(request)
     line = ProgressLine()
     try:
-        run_experiment(settings, view["id"], on_poll=lambda: line.update(backend.get(view["id"])))
+        run_experiment(
+            settings,
+            view["id"],
+            on_poll=lambda: line.update(backend.get(view["id"])),
+            cancel=lambda: backend.cancel(view["id"]),
+        )
     finally:
         line.close()
     return backend.get(view["id"])

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from dti_service.dispatch.local import POLL_S, Slots
@@ -21,14 +22,21 @@ log = logging.getLogger(__name__)
 
 
 def run_experiment(
-    settings: Settings, id: str, *, on_poll: Callable[[], None] = lambda: None, service: Service | None = None
+    settings: Settings,
+    id: str,
+    *,
+    on_poll: Callable[[], None] = lambda: None,
+    service: Service | None = None,
+    cancel: Callable[[], object] | None = None,
 ) -> Experiment:
     """Run one queued experiment here, or watch whoever runs it; returns it when it has ended.
 
     The first SIGINT cancels it and waits for its end, a second one raises KeyboardInterrupt at once. SIGTERM and
-    SIGHUP put it back into the queue and end the process. Raises ExperimentNotFound, also when it is deleted.
+    SIGHUP put it back into the queue and end the process. `cancel`: how it is cancelled, if not by the service alone.
+    Raises ExperimentNotFound, also when it is deleted.
     """
     service = service or Service(settings)
+    cancel = cancel or partial(service.cancel, id, "the command line")
     slots = Slots(settings, service.store, only=id)
     interrupts = 0
     asked = threading.Event()
@@ -49,7 +57,7 @@ def run_experiment(
             while True:
                 if asked.is_set():
                     asked.clear()
-                    service.cancel(id, "the command line")
+                    cancel()
                 experiment = service.store.get(id)
                 on_poll()
                 if experiment.ended:

@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,15 @@ def execute(job: Job, sockets: Path, kernel: Kernel | None = None) -> dict[str, 
     """Run the job's notebook, on `kernel` if it fits; returns the report."""
     directory = Path(job.directory)
     kills_before = oom_kills()
+    source = directory / "source.ipynb"
     try:
-        source = directory / "source.ipynb"
         name, notice = kernel_for(source)
         kernel = start_kernel(job, sockets, name, kernel, libraries_of(source))
         if notice:
             print(notice, file=sys.stderr, flush=True)
         run_papermill(job, source, name, kernel)
     except BaseException as error:
-        return _report_of(error, oom_kills() > kills_before)
+        return _report_of(error, oom_kills() > kills_before, source)
     finally:
         if kernel is not None and not kernel.closed:
             kernel.close()
@@ -184,6 +184,16 @@ def notebook_parameters(job: Job, source: Path) -> dict[str, Any]:
     return parameters
 
 
+def _declared(source: Path) -> Collection[str]:
+    """Names of the notebook's parameters, as far as they can be read."""
+    from dti_service.execution.parameters import NotebookError, notebook_schema
+
+    try:
+        return notebook_schema(source)["properties"].keys()
+    except (NotebookError, OSError):
+        return ()
+
+
 def without_slow_imports() -> None:
     """papermill comes to import a checker of internationalised addresses that compiles a grammar for a second.
 
@@ -197,20 +207,20 @@ def _literal_path(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _report_of(error: BaseException, for_memory: bool) -> dict[str, Any]:
+def _report_of(error: BaseException, for_memory: bool, source: Path) -> dict[str, Any]:
     from dti_service.execution.notebook_run import Interrupted
 
     if isinstance(error, Interrupted):
         return {"outcome": "interrupted", "error": None}
-    return {"outcome": "error", "error": _failure_of(error, for_memory)}
+    return {"outcome": "error", "error": _failure_of(error, for_memory, source)}
 
 
-def _failure_of(error: BaseException, for_memory: bool) -> Failure:
+def _failure_of(error: BaseException, for_memory: bool, source: Path) -> Failure:
     from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
 
     if isinstance(error, PapermillExecutionError):
-        return cell_error(error.ename, error.evalue, error.cell_index)
+        return cell_error(error.ename, error.evalue, error.cell_index, _declared(source))
     if isinstance(error, KernelDied):
         return kernel_death(how_ended(error.returncode), error.cell, for_memory=for_memory)
     if isinstance(error, CellTimeoutError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Collection
 from typing import Any
 
 LONGEST_MESSAGE = 600
 BAD_INPUT = {"ConfigError", "DataError", "GuardError", "FetchError", "InvalidRequest"}
+ABOUT_IMAGES = {"DataError", "GuardError", "FetchError"}
 OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"}
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -18,14 +20,25 @@ _NO_MEMORY = re.compile(
 Failure = dict[str, Any]
 
 
-def cell_error(ename: str, evalue: str, cell: int | None) -> Failure:
-    """An exception in the notebook, told by the name of its class."""
+def cell_error(ename: str, evalue: str, cell: int | None, declared: Collection[str] = ()) -> Failure:
+    """An exception in the notebook, told by the name of its class. `declared`: the notebook's parameters."""
     text = one_line(evalue)
     if ename in BAD_INPUT:
-        return failure("bad_input", text or ename, cell)
+        return failure("bad_input", _by_parameter(text, ename in ABOUT_IMAGES, declared) or ename, cell)
     if ename in OUT_OF_MEMORY or _NO_MEMORY.search(text):
         return failure("out_of_memory", f"The run needs more memory than there is: {text or ename}", cell)
     return failure("user_error", f"{ename}: {text}" if text else ename, cell)
+
+
+def _by_parameter(text: str, about_images: bool, declared: Collection[str]) -> str:
+    """The library's settings are called model.n_prototypes and the like; people know the parameters of the notebook."""
+    text = re.sub(
+        r"(?<![\w./])(?:[a-z_]+\.)+([a-z_]+)\b",
+        lambda name: name[1] if name[1] in declared else name[0],
+        text,
+    )
+    named = any(re.search(rf"(?<![\w./]){name}\b", text) for name in declared)
+    return f"dataset: {text}" if about_images and "dataset" in declared and not named else text
 
 
 def kernel_death(how: str, cell: int | None, *, for_memory: bool) -> Failure:

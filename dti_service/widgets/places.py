@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from dti_service import logs
+from dti_service.audit import audited
 from dti_service.client import Client
 from dti_service.dispatch.local import Slots
 from dti_service.errors import InvalidRequest, NotFound, ServiceError
@@ -43,6 +45,7 @@ class Here:
     def __init__(self, data_dir: Path) -> None:
         self.settings = Settings.from_env().replace(data_dir=data_dir)
         self.service = Service(self.settings)
+        logs.keep_audit(self.settings)
         self.name = str(data_dir)
         # Run by the service, a notebook may do what any of its clients may, and must not wait for the device it holds.
         self.trusted = self.waits = "DTI_EXPERIMENT_DIR" not in os.environ
@@ -58,7 +61,9 @@ class Here:
         return []
 
     def submit(self, request: Request) -> View:
-        return self.get(self.service.submit(self._request(request)).id)
+        with audited(_user(), "submit experiment", via="notebook") as line:
+            line.about = self.service.submit(self._request(request)).id
+        return self.get(line.about)
 
     def get(self, id: str) -> View:
         return self.service.get(id)

@@ -126,7 +126,7 @@ def test_a_failing_notebook_is_said_with_its_cell(dti: Dti, make_notebook: MakeN
 
 
 def test_interrupting_the_foreground_cancels(
-    dti: Dti, environment: dict[str, str], make_notebook: MakeNotebook
+    dti: Dti, environment: dict[str, str], make_notebook: MakeNotebook, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "dti_service", "run", str(make_notebook(PARAMETERS, SLEEP)), "--json"]
     with subprocess.Popen(
@@ -142,6 +142,12 @@ def test_interrupting_the_foreground_cancels(
         output, _ = run.communicate(timeout=60)
     assert run.returncode == 130
     assert json.loads(output)["state"] == "cancelled"
+    [audit] = (tmp_path / "data" / "audit").iterdir()
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [(line["action"], line["via"]) for line in lines] == [
+        ("submit experiment", "command line"),
+        ("cancel experiment", "command line"),
+    ]
 
 
 def test_a_worker_serves_the_queue_until_it_is_empty(dti: Dti, make_notebook: MakeNotebook) -> None:

@@ -216,6 +216,29 @@ class TestFailures:
         assert one_line("a\n\tb ") == "a b"
         assert cell_error("KeyboardInterrupt", "", 1)["message"] == "KeyboardInterrupt"
 
+    @pytest.mark.parametrize(
+        ("ename", "evalue", "message"),
+        [
+            (
+                "DataError",
+                "2 images are too few for 5 prototypes: set model.n_prototypes to at most 2, or add images",
+                "2 images are too few for 5 prototypes: set n_prototypes to at most 2, or add images",
+            ),
+            (
+                "DataError",
+                "1 of 3 cannot be read (data.unreadable=skip)",
+                "1 of 3 cannot be read (unreadable=skip)",
+            ),
+            ("DataError", "no images in /data/a.n_prototypes", "dataset: no images in /data/a.n_prototypes"),
+            ("FetchError", "example.org does not answer", "dataset: example.org does not answer"),
+            ("ConfigError", "model.other: must be 1", "model.other: must be 1"),
+            ("ConfigError", "lr: must be positive", "lr: must be positive"),
+        ],
+    )
+    def test_bad_input_is_told_by_the_parameter(self, ename: str, evalue: str, message: str) -> None:
+        declared = {"dataset", "n_prototypes", "unreadable", "lr"}
+        assert cell_error(ename, evalue, 3, declared) == {"kind": "bad_input", "message": message, "cell": 3}
+
     def test_lack_of_memory_is_told_from_other_deaths(self) -> None:
         assert kernel_death("killed by SIGKILL", 2, for_memory=True)["kind"] == "out_of_memory"
         assert kernel_death("killed by SIGSEGV", 2, for_memory=False) == {

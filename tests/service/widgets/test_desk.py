@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,12 @@ def test_every_combination_becomes_an_experiment(desk: Desk, tmp_path: Path) -> 
     assert [view["queue_position"] for view in views] == [1, 2, 3, 4, 5, 6]
     assert "k (n_prototypes=4, seed=2)" in batch._repr_html_()
     assert "queued, number 6" in repr(batch)
+    [audit] = (tmp_path / "data" / "audit").iterdir()
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [line["experiment_id"] for line in lines] == [view["id"] for view in views]
+    assert {(line["action"], line["via"], line["user"]) for line in lines} == {
+        ("submit experiment", "notebook", getpass.getuser())
+    }
 
 
 def test_nothing_is_queued_unless_all_is_right(desk: Desk, tmp_path: Path) -> None:
