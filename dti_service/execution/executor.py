@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import sys
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,7 @@ def execute(job: Job, sockets: Path, kernel: Kernel | None = None) -> dict[str, 
     source = directory / "source.ipynb"
     try:
         name, notice = kernel_for(source)
-        kernel = start_kernel(job, sockets, name, kernel, libraries_of(source))
+        kernel = start_kernel(job, sockets, name, kernel)
         if notice:
             print(notice, file=sys.stderr, flush=True)
         run_papermill(job, source, name, kernel)
@@ -103,22 +102,7 @@ def kernel_for(source: Path) -> tuple[str, str]:
     return NATIVE, f"[there is no kernel named {name} here: the notebook runs with that of the service]"
 
 
-def libraries_of(source: Path) -> tuple[str, ...]:
-    """What is worth loading into the kernel before it is asked to, as the notebook will import it and it takes long.
-
-    Nothing for a notebook that has to do with the environment, by which it may mean to direct these very libraries.
-    """
-    text = source.read_text(encoding="utf-8", errors="replace")
-    if "environ" in text or "%env" in text:
-        return ()
-    if "dti_sprites" in text:
-        return ("dti_sprites.api", "dti_service.run")
-    return ("torch",) if re.search(r"\b(import|from) torch\b", text) else ()
-
-
-def start_kernel(
-    job: Job, sockets: Path, name: str, ready: Kernel | None, libraries: Sequence[str] = ()
-) -> Kernel:
+def start_kernel(job: Job, sockets: Path, name: str, ready: Kernel | None) -> Kernel:
     """The kernel that stands ready, made this job's own, or a new one."""
     if ready is not None and name == NATIVE and ready.alive:
         from dti_service.execution.warm_kernel import hand_over
@@ -132,7 +116,7 @@ def start_kernel(
         paths = [environment.get("PYTHONPATH"), job.notebook_folder]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     kernel = Kernel(sockets, name)
-    kernel.launch(cwd=Path(job.directory), environment=environment, libraries=libraries)
+    kernel.launch(cwd=Path(job.directory), environment=environment)
     return kernel
 
 

@@ -15,14 +15,13 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from dti_service.execution.processes import bound_to_parent, descendants, end_all, how_ended
 
-PRELOADED = "dti_service.execution.preloaded_ipykernel_launcher"
 NATIVE = "python3"  # this interpreter, whatever else may be installed under that name
 OOM_SCORE = 500  # a kernel is a better choice than whoever watches it
 POLL_S = 0.2
@@ -52,17 +51,11 @@ class Kernel:
         self._process: subprocess.Popen[bytes] | None = None
         self._interrupt_by_message = False
 
-    def launch(
-        self,
-        *,
-        cwd: Path | None = None,
-        environment: Mapping[str, str] | None = None,
-        libraries: Sequence[str] = (),
-    ) -> None:
-        """Start the process; a kernel of this interpreter loads `libraries` first. Raises UnknownKernel, OSError."""
+    def launch(self, *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+        """Start the process. Raises UnknownKernel, OSError."""
         environment = dict(os.environ if environment is None else environment)
         connection_file = self._write_connection_file()
-        command = self._command(connection_file, environment, libraries)
+        command = self._command(connection_file, environment)
         environment["JPY_PARENT_PID"] = str(os.getpid())
         self._process = subprocess.Popen(
             command,
@@ -90,13 +83,10 @@ class Kernel:
         path.write_text(json.dumps(self._connection))
         return path
 
-    def _command(
-        self, connection_file: Path, environment: dict[str, str], libraries: Sequence[str]
-    ) -> list[str]:
+    def _command(self, connection_file: Path, environment: dict[str, str]) -> list[str]:
         history = "--HistoryManager.hist_file=:memory:"
         if self.name == NATIVE:
-            module = [PRELOADED, ",".join(libraries)] if libraries else ["ipykernel_launcher"]
-            return [sys.executable, "-m", *module, "-f", str(connection_file), history]
+            return [sys.executable, "-m", "ipykernel_launcher", "-f", str(connection_file), history]
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
         try:
