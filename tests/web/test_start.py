@@ -120,7 +120,7 @@ def test_an_archive_is_sent_counted_and_shown(
     )
     # It stays as a dataset for later.
     page.get_by_role("radio", name="A dataset already here").click()
-    page.locator(".dataset", has_text="Initials of Lyon").wait_for()
+    page.locator(".dataset", has_text="Initials of Lyon").first.wait_for()
 
 
 def test_dropped_files(open_page: Open) -> None:
