@@ -67,3 +67,11 @@ print(clustering_metrics(labels, kmeans_baseline(images, 4), 4)["accuracy"])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1.0"
+
+
+def test_what_only_the_evaluation_needs_does_not_delay_the_start():
+    program = (
+        "import sys, dti_sprites.api; print(sorted({'scipy', 'sklearn', 'torchvision'} & sys.modules.keys()))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
