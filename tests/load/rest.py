@@ -241,24 +241,23 @@ def beside_training(server: Server, ids: list[str], rate: int) -> dict[str, Any]
     training = subprocess.Popen([sys.executable, "-c", STEPS], stdout=subprocess.PIPE, text=True)
     assert training.stdout is not None
     os.sched_setaffinity(training.pid, here)
-    asked = 0
+    asked, used = 0, 0.0
     taken: dict[str, list[tuple[float, float]]] = {"alone": [], "beside": [], "again": []}
     try:
         _pin(server.process.pid, there)
         _window(training, 3.0)
-        used = server.seconds()
         for _ in range(WINDOWS):
             taken["alone"] += _window(training, WINDOW_S)
-            stop = threading.Event()
-            counts: list[int] = []
+            stop, counts = threading.Event(), list[int]()
+            before = server.seconds()
             asking = threading.Thread(target=_ask, args=(server, ids, rate, stop, counts, there), daemon=True)
             asking.start()
             taken["beside"] += _window(training, WINDOW_S)
             stop.set()
             asking.join()
             asked += counts[0]
+            used += server.seconds() - before
             taken["again"] += _window(training, WINDOW_S)
-        used = server.seconds() - used
     finally:
         training.kill()
         training.wait()
