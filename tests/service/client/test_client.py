@@ -275,8 +275,11 @@ def test_a_folder_becomes_a_dataset(client: Client, tmp_path: Path) -> None:
     assert dataset["id"] in [item["id"] for item in client.datasets(q="client")["items"]]
     single = client.upload([tmp_path / "images" / "a" / "1.png"])
     assert single["counts"]["images"] == 1
-    for id in (dataset["id"], single["id"]):
-        client.delete_dataset(id)
+    assert client.update_dataset(single["id"], keep=True)["keep"] is True
+    with pytest.raises(Conflict, match="kept"):
+        client.delete_dataset(single["id"])
+    client.delete_dataset(dataset["id"])
+    client.delete_dataset(single["id"], force=True)
     with pytest.raises(NotFound):
         client.dataset(dataset["id"])
     with pytest.raises(InvalidRequest):
