@@ -413,7 +413,13 @@ class Eyes:
 
     @classmethod
     def saved(cls, page: Page) -> None:
-        """Wait until what was done has reached the server."""
+        """Wait until what was done has reached the server.
+
+        A dialog's answer arrives in a task after the click, so what it does has begun only some frames later.
+        """
+        page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+        )
         cls.until(page, "document.querySelector('.save-state').dataset.status === 'saved'")
 
     @classmethod

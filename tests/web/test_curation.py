@@ -112,8 +112,9 @@ def test_who_survives_a_merge_is_chosen(
     page.locator(f'.merge-side input[value="{smaller}"]').check()
     page.get_by_label("Name of the merged cluster").fill("Both of them")
     page.locator(".dialog-foot").get_by_text("Merge").click()
+    after = eyes.moved(page, before)
     eyes.saved(page)
-    assert eyes.clusters(page)["Both of them"] == before["Cluster 1"] + before["Cluster 3"]
+    assert after["Both of them"] == before["Cluster 1"] + before["Cluster 3"]
     (one,) = [
         cluster
         for cluster in document(server, runs)["state"]["clusters"]
