@@ -157,7 +157,7 @@ def _sprite_sources(config: RunConfig) -> list[Problem]:
             reason = "must be at most 1 when model.selection.method is not min"
             problems.append((f"{prefix}.n_backgrounds", reason))
     if model.source != "pixels":
-        for name in ("init_foreground", "init_background"):
+        for name in ("init_foreground", "init_background", "init_mask"):
             if getattr(sprites, name) in ("kmeans", "random_color"):
                 reason = f"must not be {getattr(sprites, name)} when model.source is {model.source}: all start alike"
                 problems.append((f"{prefix}.{name}", reason))

@@ -109,7 +109,11 @@ class SpritesConfig:
     init_background: Literal["constant", "sample", "kmeans", "random", "mean", "gaussian"] = setting(
         "mean", "Where the background starts."
     )
-    init_mask: Literal["gaussian", "constant", "random"] = setting("gaussian", "Where the masks start.")
+    init_mask: Literal["gaussian", "constant", "random", "sample", "kmeans"] = setting(
+        "gaussian",
+        "Where the masks start; sample: what stands out from the page in windows of the images; kmeans: the "
+        "centres of many such windows.",
+    )
     value_foreground: float = setting(0.9, "Pixel value of init_foreground=constant.", minimum=0, maximum=1)
     value_background: float = setting(0.5, "Pixel value of init_background=constant.", minimum=0, maximum=1)
     value_mask: float = setting(1.0, "Value of init_mask=constant.", minimum=0, maximum=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from dti_sprites.models.heads import StackedHeads
@@ -65,6 +66,13 @@ class TransformationSequence(nn.Module):
     def predict(self, features: Tensor) -> dict[str, Tensor]:
         """features (B, F) -> parameters (n_heads, B, p) of each active transformation that has any."""
         return self.late()(features)
+
+    def no_change(self, device: torch.device | None = None) -> dict[str, Tensor]:
+        """Zeros (1, p) for each active transformation that has parameters: what heads predict at the start."""
+        active = [name for name in self.active_names if name in self.heads]
+        return {
+            name: torch.zeros(1, self._transformation(name).n_parameters, device=device) for name in active
+        }
 
     def late(self) -> Callable[[Tensor], dict[str, Tensor]]:
         """`predict`, to be called later: the gradient of the heads is computed after that of all that is computed until

@@ -13,6 +13,7 @@ from dti_sprites.models.prototypes.generators import MLPPrototypes, UNetPrototyp
 from dti_sprites.models.prototypes.initialisation import initial_prototypes
 from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.models.prototypes.rows import copy_rows
+from dti_sprites.models.sprites.windows import window_masks
 from dti_sprites.ops.clamp import clamp_values
 
 
@@ -54,16 +55,19 @@ class SpriteBank(nn.Module):
         """(K, Z) what vectors generate the sprites, if they do."""
         return self.colours.latents if isinstance(self.colours, MLPPrototypes) else None
 
-    def initialise(self, images: Tensor, generator: torch.Generator) -> None:
-        """images uint8 (N, C, H, W)."""
-        config = self.config
-        std = config.gaussian_std or min(self.size) / 5
-        for part, kind, channels, value in (
-            (self.colours, config.init_foreground, images, config.value_foreground),
-            (self.masks, config.init_mask, images[:, :1], config.value_mask),
-        ):
-            start = initial_images(kind, channels, self.k, self.size, generator, value, std)
-            start_prototypes(part, kind, start)
+    def initialise(self, images: Tensor, generator: torch.Generator, extent: tuple[int, int]) -> None:
+        """images uint8 (N, C, H, W); `extent`: height and width that a sprite covers in them at the start."""
+        config, k, size = self.config, self.k, self.size
+        std = config.gaussian_std or min(size) / 5
+        kind = config.init_foreground
+        colours = initial_images(kind, images, k, size, generator, config.value_foreground, std)
+        start_prototypes(self.colours, kind, colours)
+        kind = config.init_mask
+        if kind in ("sample", "kmeans"):
+            masks = window_masks(kind, images, k, size, extent, std, generator)
+        else:
+            masks = initial_images(kind, images[:, :1], k, size, generator, config.value_mask, std)
+        start_prototypes(self.masks, kind, masks)
 
     def begin(self, colours: Tensor, masks: Mapping[int, Tensor]) -> None:
         """Colours (k, C, h, w) of the first k sprites, and masks (1, h, w) of those whose mask is known.

@@ -122,7 +122,7 @@ class DTISprites(DTIModel):
     # Start and restart
 
     def initialise(self, images: Tensor, generator: torch.Generator) -> None:
-        self.bank.initialise(images, generator)
+        self.bank.initialise(images, generator, self.renderer.first_extent(self.sprite_size))
         if self.backgrounds is not None:
             self.backgrounds.initialise(images, generator)
 

@@ -253,6 +253,14 @@ class Renderer(nn.Module):
         images = self.sprites(images, own)
         return images if self.layers is None else self.layers(images, placed)
 
+    def first_extent(self, sprite_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width, in pixels of the image, that a sprite covers before anything is learnt."""
+        device = next((tensor.device for tensor in self.parameters()), None)  # none: nothing is predicted
+        canvas = torch.ones(1, self.channels + 1, *sprite_size, device=device)
+        nothing = {name: each.no_change(device) for name, each in self.sequences().items()}
+        covered = self.place(canvas, nothing["sprites"], nothing.get("layers", {}))[0, -1] > 0.5
+        return int(covered.any(1).sum()), int(covered.any(0).sum())
+
     def choose_background(self, prediction: ScenePrediction, chosen: Tensor) -> Parameters:
         """Parameters (B, p) of backgrounds chosen (B,)."""
         images = torch.arange(len(chosen), device=chosen.device)
