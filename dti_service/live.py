@@ -97,8 +97,10 @@ class TrainingCallback:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.images: int | None = None
 
     def on_start(self, info: Any) -> None:
+        self.images = info.n_images
         self.run._show(lambda display: display.follow(self.run))
         if info.start_iteration:
             self.run.event("resumed", iteration=info.start_iteration)
@@ -111,6 +113,7 @@ class TrainingCallback:
             unit="iterations",
             eta_s=progress.eta_s,
             phase=phase,
+            images=self.images,
         )
 
     def on_metrics(self, iteration: int, metrics: Mapping[str, float]) -> None:

@@ -70,14 +70,23 @@ class Run:
     # What happens
 
     def progress(
-        self, step: int, total: int, *, unit: str = "steps", eta_s: float | None = None, phase: str = ""
+        self,
+        step: int,
+        total: int,
+        *,
+        unit: str = "steps",
+        eta_s: float | None = None,
+        phase: str = "",
+        images: int | None = None,
     ) -> None:
-        """`step` of `total` units are done. At most four a second are written, the last one always."""
+        """`step` of `total` units are done, with so many `images`. At most four a second are written, and the last."""
         now = time.monotonic()
         if step < total and now - self._progress_at < PROGRESS_INTERVAL_S:
             return
         self._progress_at = now
-        self._event("progress", step=step, total=total, unit=unit, eta_s=_rounded(eta_s), phase=phase)
+        self._event(
+            "progress", step=step, total=total, unit=unit, eta_s=_rounded(eta_s), phase=phase, images=images
+        )
         self._show(lambda display: display.progress(step, total, unit, eta_s, phase))
 
     def metrics(self, iteration: int, **values: float) -> None:

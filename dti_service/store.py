@@ -28,6 +28,7 @@ EVENTS, LOG, LOCK = "events.jsonl", "log.txt", ".lock"
 RUNNER, STOP, REPORT = "runner.json", "stop.json", "executor.json"  # only while it runs
 RESULTS, CHECKPOINT, LIVE = "results", "checkpoint", "live"
 MOST_EVENTS = 4 * 2**20  # bytes from the end in which the latest progress is looked for
+PROGRESS = ("step", "total", "unit", "eta_s", "phase", "images")  # of the latest such event
 MOST_KNOWN = 2000  # experiments whose progress is remembered
 KEY_WAIT_S = 5.0
 OLD_S = 600.0  # no write of a single file takes as long
@@ -188,7 +189,7 @@ class Store:
         return EventLog(self.directory(id) / EVENTS)
 
     def progress(self, id: str) -> dict[str, Any] | None:
-        """The latest {step, total, unit, eta_s, phase, cell}, or None before the first; `cell` counts from 0."""
+        """The latest {step, total, unit, eta_s, phase, images, cell}, or None before the first; cells count from 0."""
         known, position = self._progress.get(id, ({}, 0))
         found, position = self.events(id).latest({"progress", "cell"}, position, MOST_EVENTS)
         known = {**known, **found}
@@ -198,7 +199,7 @@ class Store:
                 del self._progress[next(iter(self._progress))]
         if "progress" not in known:
             return None
-        progress = {name: known["progress"].get(name) for name in ("step", "total", "unit", "eta_s", "phase")}
+        progress = {name: known["progress"].get(name) for name in PROGRESS}
         return {**progress, "cell": known.get("cell", {}).get("index")}
 
     # Many experiments

@@ -10,7 +10,7 @@ from dti_service.errors import NotFound
 from dti_service.experiment import Experiment
 from dti_service.store import CANCEL, NOTEBOOK, RESULTS, Store
 
-NO_PROGRESS = {"step": 0, "total": 0, "unit": "", "eta_s": None, "phase": "", "cell": None}
+NO_PROGRESS = {"step": 0, "total": 0, "unit": "", "eta_s": None, "phase": "", "images": None, "cell": None}
 
 
 def experiment_view(

@@ -45,6 +45,10 @@ def list_command(arguments: argparse.Namespace) -> int:
         for view in page["items"]
     ]
     print_table(rows, ("ID", "NAME", "STATE", "NOTEBOOK", "CREATED (UTC)", "TIME"))
+    building = page.get("index")
+    if building:
+        done, total = building["done"], building["total"]
+        print(f"(the newest only: the server's list is being put together, {done} of {total})")
     if page["total"] > len(rows):
         print(f"({len(rows)} of {page['total']}; more with --limit)")
     return 0

@@ -576,6 +576,37 @@ def test_a_warning_only_when_something_could_be_lost(
     assert asked == ["beforeunload"]
 
 
+def test_a_reading_has_an_author_and_a_note(
+    open_result: Open, fresh: str, eyes: Any, server: Any, runs: Any
+) -> None:
+    """Here all share a token, so nobody is known: a person says once who they are."""
+    page = open_result()
+    choose(page, "0", 0, 0)
+    page.keyboard.press("u")
+    eyes.saved(page)
+    page.locator(".variant").click()
+    page.get_by_role("menuitem", name="Name, author and note").click()
+    page.locator("dialog[open]").get_by_label("Name").fill("After the watermarks")
+    page.locator("dialog[open]").get_by_label("Author").fill("Ada")
+    page.locator("dialog[open]").get_by_label("Note").fill("Only what Briquet has.")
+    page.locator("dialog[open] .primary").click()
+    eyes.saved(page)
+    saved = document(server, runs)
+    said = [saved[name] for name in ("title", "author", "note")]
+    assert said == ["After the watermarks", "Ada", "Only what Briquet has."]
+    page.reload()
+    page.locator(".variant", has_text="After the watermarks").click()
+    page.get_by_role("menuitemradio", name="After the watermarks · Ada").wait_for()
+    page.get_by_role("menuitem", name="Name, author and note").click()
+    assert page.locator("dialog[open] textarea").input_value() == "Only what Briquet has."
+    page.keyboard.press("Escape")
+    # What the same person does from now on is signed.
+    choose(page, "0", 0, 0)
+    page.keyboard.press("u")
+    eyes.saved(page)
+    assert [one["by"] for one in document(server, runs)["operations"]] == ["", "Ada"]
+
+
 def test_readings_are_named_copied_compared_deleted(
     open_result: Open, fresh: str, eyes: Any, server: Any, runs: Any
 ) -> None:

@@ -6,12 +6,14 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page, Route
 
 Open = Callable[..., Page]
+PICTURES = Path("test-artifacts/web")
 TABLET = {"width": 1024, "height": 768}
 
 
@@ -126,6 +128,60 @@ def test_a_search_leads_to_the_comparison(open_page: Open, runs: Any) -> None:
     page.get_by_label("Search names and tags").fill("o")
     page.get_by_role("link", name="Compare these").click()
     page.locator(".versus-group tbody tr", has_text="Eight motifs").wait_for()
+
+
+def test_a_running_one_says_how_many_images_it_has(open_page: Open, runs: Any) -> None:
+    """Not only when it is over: as soon as the training has begun."""
+    started = runs.put("Half way through", "running")
+    runs.store.events(started.id).append(
+        "progress", step=30, total=60, unit="iterations", phase="training", images=1234
+    )
+    page = open_page()
+    text = row(page, "Half way through").inner_text()
+    assert "1,234 images" in text
+    assert "30 of 60" in text
+
+
+def test_a_list_that_is_being_put_together_says_so(open_page: Open, server: Any) -> None:
+    """As after a first start on very many experiments: the newest are there, and the rest follows by itself."""
+    building = True
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        page = response.json()
+        if building:
+            page |= {
+                "items": page["items"][:1],
+                "total": 1,
+                "next_cursor": None,
+                "index": {"building": True, "done": 1, "total": 4},
+            }
+        route.fulfill(response=response, json=page)
+
+    page = open_page("#/new")
+    page.route("**/api/experiments?*", answer)
+    page.get_by_role("link", name="Experiments").first.click()
+    count = page.locator(".list-title [role=status]")
+    count.get_by_text("1 experiment · the newest; the list is being put together, 25%").wait_for()
+    building = False
+    row(page, "Digits").wait_for()
+    assert "put together" not in count.inner_text()
+
+
+def test_a_fresh_server_shows_how_to_begin(
+    contexts: Callable[..., BrowserContext], own_server: Any, watch: Any
+) -> None:
+    watch.host = own_server.url.split("/a%40b")[0]
+    context = contexts()
+    context.request.get(f"{own_server.url}?token=web-tests")
+    page = context.new_page()
+    page.goto(own_server.url)
+    page.get_by_role("heading", name="No experiments yet").wait_for()
+    assert "sample images" in page.locator(".empty").inner_text()
+    page.screenshot(path=PICTURES / "a-fresh-server.png")
+    page.locator(".empty").get_by_role("link").click()
+    page.get_by_role("heading", name="New experiment").wait_for()
+    assert watch.verdict() == []
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -177,6 +179,20 @@ def test_the_menu_and_the_palette_lead_there_too(open_lab: Open, lab: Lab) -> No
     menu.get_by_text("New experiment").click()
     page.frame_locator('iframe[title="DTI Service"]').get_by_role("heading", level=1).wait_for()
     assert page.locator('iframe[title="DTI Service"]').get_attribute("src") == f"{lab.url}dti/#/new"
+
+
+def test_a_result_leads_to_its_notebook_in_jupyterlab(open_lab: Open, lab: Lab) -> None:
+    with urllib.request.urlopen(f"{lab.url}dti/api/experiments?state=succeeded&token={TOKEN}") as answer:
+        id = json.load(answer)["items"][0]["id"]
+    executed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("Four squares")])
+    nbformat.write(executed, Store(lab.data_dir).directory(id) / "notebook.ipynb")
+    result = open_lab(f"dti/#/e/{id}")
+    result.get_by_label("About this run").click()
+    with result.context.expect_page() as opened:
+        result.locator(".dock").get_by_role("link", name="JupyterLab").click()
+    page = opened.value
+    page.locator(".jp-NotebookPanel").get_by_role("paragraph").get_by_text("Four squares").wait_for()
+    assert f"{id}/notebook.ipynb" in unquote(page.url)
 
 
 def test_a_widget_is_the_page_s_viewer_and_what_is_curated_in_it_is_taken_home(

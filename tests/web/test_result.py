@@ -325,6 +325,21 @@ def test_beside_its_prototype(open_result: Open, eyes: Any) -> None:
     assert distances == sorted(distances)
 
 
+def test_a_click_on_a_near_prototype_moves_the_image_there(open_result: Open, fresh: str, eyes: Any) -> None:
+    page = open_result()
+    before = eyes.clusters(page)
+    open_image(page)
+    card = page.locator(".near-card").nth(2)
+    name = card.locator(".near-name").inner_text()
+    assert name != "Cluster 0"
+    card.click()
+    page.keyboard.press("Escape")
+    eyes.saved(page)
+    after = eyes.clusters(page)
+    assert after["Cluster 0"] == before["Cluster 0"] - 1
+    assert after[name] == before[name] + 1
+
+
 def test_next_and_previous_by_keys(open_result: Open) -> None:
     page = open_result()
     open_image(page, 0)

@@ -262,6 +262,10 @@ def incunables(tmp_path):
         )
         for name in ("a.png", "b.png"):
             archive.writestr(name, png(random_images(40, 50, 3)))
+    with zipfile.ZipFile(folder / "graphics.zip", "w") as archive:
+        archive.writestr("index.csv", "file,book\r\n1.png,b1\r\n0.png,b1\r\n")
+        for name in ("1.png", "0.png"):
+            archive.writestr(name, png(random_images(60, 30, 3)))
     for book, width in (("b1", 300), ("b2", 30)):
         with zipfile.ZipFile(folder / f"lines_{book}.zip", "w") as archive:
             archive.writestr("transcriptions.csv", "file,page,line_id,text\r\nl.png,p,1,les poures\r\n")
@@ -275,6 +279,13 @@ def test_dropcaps_by_letter_and_by_book(incunables):
     assert [by_letter.label_names[label] for label in by_letter.labels] == ["G", "E"]
     assert by_letter.original_sizes == [(40, 50), (40, 50)]
     assert load_benchmark("incunables-dropcaps-book", incunables).label_names == ["b1", "b2"]
+
+
+def test_graphics_have_no_labels(incunables):
+    images = load_benchmark("incunables-graphics", incunables)
+    assert images.names == ["0.png", "1.png"]
+    assert images.images.shape == (2, 3, 128, 128)
+    assert images.labels is None
 
 
 def test_lines_are_cut_into_windows(incunables):

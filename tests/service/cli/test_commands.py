@@ -12,9 +12,12 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from dti_service.cli.main import main
 
 MakeNotebook = Callable[..., Path]
 Dti = Callable[..., subprocess.CompletedProcess[str]]
@@ -275,3 +278,19 @@ def test_the_same_commands_against_a_server(
     assert len(asked["experiments"]) >= 2  # type: ignore[arg-type]
     assert dti(*server, "delete", id).returncode == 0
     assert dti(*server, "status", id).returncode == 2
+
+
+def test_a_list_that_is_not_complete_yet_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a server answers while it reads very many experiments for the first time."""
+    page = {
+        "items": [],
+        "total": 0,
+        "next_cursor": None,
+        "index": {"building": True, "done": 40, "total": 900},
+    }
+    backend = SimpleNamespace(list=lambda **query: page)
+    monkeypatch.setattr("dti_service.cli.inspecting.open_backend", lambda arguments: backend)
+    assert main(["list"]) == 0
+    assert "being put together, 40 of 900" in capsys.readouterr().out

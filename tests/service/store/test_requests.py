@@ -180,9 +180,10 @@ def test_progress_counts_cells_from_the_latest_events(service: Service, make_exp
     events = service.store.events(experiment.id)
     assert service.get(experiment.id)["progress"]["cell"] is None
     events.append("cell", index=2, total=5, name="train", status="started")
-    events.append("progress", step=1, total=9, unit="steps", eta_s=4.0, phase="training")
+    events.append("progress", step=1, total=9, unit="steps", eta_s=4.0, phase="training", images=24)
     assert service.get(experiment.id)["progress"] == {
-        "step": 1, "total": 9, "unit": "steps", "eta_s": 4.0, "phase": "training", "cell": 2,
+        "step": 1, "total": 9, "unit": "steps", "eta_s": 4.0, "phase": "training",
+        "images": 24, "cell": 2,
     }  # fmt: skip
     events.append("progress", step=2, total=9, unit="steps", eta_s=3.0, phase="training")
     events.append("log", text="progress")

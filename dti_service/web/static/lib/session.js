@@ -63,6 +63,13 @@ export class Session {
     this.emit('status');
   }
 
+  /** Who acts from now on. */
+  signAs(author) {
+    this.author = author;
+    this.curation.author = author;
+    if (this.name === null) this.curation.meta.author = author;
+  }
+
   get unsaved() { return this.version !== this.savedVersion; }
   get title() { return this.name === null ? null : this.curation.meta.title; }
 
@@ -127,9 +134,10 @@ export class Session {
     this.emit('variants');
   }
 
-  rename(title, note = this.curation.meta.note) {
-    Object.assign(this.curation.meta, { title, note });
-    this.variants = this.variants.map((one) => (one.name === this.name ? { ...one, title } : one));
+  /** Say what the reading is called, whose it is, and what is to be known of it. */
+  describe({ title, author, note }) {
+    Object.assign(this.curation.meta, { title, author, note });
+    this.variants = this.variants.map((one) => (one.name === this.name ? { ...one, title, author } : one));
     this._changed();
     this.emit('variants');
   }

@@ -32,6 +32,7 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
   let loading = null;
   let generation = 0;
   let failed = null;
+  let building = null; // {done, total} while the server puts its list together: it has only the newest so far
   const gone = new Map(); // id -> timer of the real deletion
   const forming = new Map(); // id of a running experiment -> FormingTiles
   let told = null; // ends the stream of news, while there is one
@@ -70,6 +71,7 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
       items = page.items;
       ({ total } = page);
       cursor = page.next_cursor;
+      building = page.index ?? null;
       scroller.scrollTop = 0;
     } catch (error) {
       if (mine !== generation) return;
@@ -105,6 +107,11 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
     try {
       const page = await api.experiments(request());
       if (mine !== generation) return;
+      if (building && !page.index) {
+        reload();
+        return;
+      }
+      building = page.index ?? null;
       const at = new Map(items.map((item, index) => [item.id, index]));
       const fresh = page.items.filter((item) => !at.has(item.id));
       for (const item of page.items) if (at.has(item.id)) items[at.get(item.id)] = item;
@@ -219,7 +226,8 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
       }
       before = row;
     }
-    count.textContent = first ? '' : t('experiments.count', { n: total - gone.size });
+    count.textContent = first ? '' : [t('experiments.count', { n: total - gone.size }),
+      building && t('experiments.building', { share: i18n.percent(building.done / Math.max(1, building.total)) })].filter(Boolean).join(' · ');
     fill(note, state());
     // A search that leaves a few runs, such as those of a sweep, can be compared at once.
     const few = query.q && total <= COMPARED ? shown.filter((item) => item.state === 'succeeded') : [];
@@ -449,7 +457,7 @@ export function mount(element, { api, ui, i18n, t, title, router }) {
   ends.add(() => sizes.disconnect());
   ends.listen(window, 'pagehide', settle);
   ends.listen(document, 'visibilitychange', listen);
-  ends.interval(() => told || refresh(), REFRESH);
+  ends.interval(() => (told && !building) || refresh(), REFRESH);
   ends.interval(refresh, NOW_AND_THEN);
   ends.interval(look, FORMING);
   ends.add(() => {

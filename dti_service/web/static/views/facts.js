@@ -14,7 +14,7 @@ export function clusterCount(item) {
 }
 
 export function imageCount(item) {
-  const found = item.metrics?.n_images ?? item.metrics?.images;
+  const found = item.metrics?.n_images ?? item.metrics?.images ?? item.progress?.images;
   return Number.isFinite(found) ? found : null;
 }
 

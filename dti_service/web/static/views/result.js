@@ -32,6 +32,7 @@ const later = {
   compare: () => import('./compare.js'),
   image: () => import('./image.js'),
   prototype: () => import('./prototype.js'),
+  reading: () => import('./reading.js'),
   review: () => import('./review.js'),
   similar: () => import('./similar.js'),
   about: () => import('./about.js'),
@@ -53,11 +54,9 @@ export class ResultView {
       result: this.result, source: this.source, nameOf: (k) => (k === UNSORTED ? t('unsorted') : t('cluster.n', { k: String(k) })),
       titleFor: (variants) => t('variant.default', { n: variants.length + 1 }),
     });
-    this.author?.then((name) => {
-      this.session.author = name;
-      this.session.curation.author = name;
-      if (this.session.name === null) this.session.curation.meta.author = name;
-    });
+    // Where the server knows people only by a shared token, they say once who they are.
+    this.person = remembered('dti.person', { name: '' });
+    Promise.resolve(this.author).then((name) => this.session.signAs(name || this.person.get().name));
     this.pictures = new Pictures(this.source, this.result);
     this.pictures.originals = this.originals ?? null;
     this.selection = new Selection();
@@ -950,11 +949,12 @@ export class ResultView {
   }
 
   async editVariant() {
-    const { t } = this.ui;
-    const title = await this.ui.prompt({ title: t('variant.edit'), label: t('name'), value: this.session.title, yes: t('save') });
-    if (!title) return;
-    const note = await this.ui.prompt({ title: t('variant.note'), label: t('note'), value: this.curation.meta.note ?? '', yes: t('save'), multiline: true });
-    this.session.rename(title, note ?? this.curation.meta.note);
+    const said = await (await later.reading()).readingDialog(this);
+    if (!said) return;
+    this.session.describe(said);
+    if (this.session.author || !said.author) return;
+    this.person.set({ name: said.author });
+    this.session.signAs(said.author);
   }
 
   async deleteVariant() {
