@@ -124,6 +124,16 @@ def _dropcaps(column: str) -> Callable[[Place], ImageSet]:
     return load
 
 
+@benchmark("incunables-graphics", "Printed graphics of incunables", published=False, credit=_BNF)
+def incunables_graphics(place: Place) -> ImageSet:
+    """Woodcuts, borders and devices of many sizes, without labels."""
+    path = find(place, ("incunables15c/graphics.zip", "graphics.zip"), "the graphics of incunables")
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(name for name in archive.namelist() if name.lower().endswith((".jpg", ".png")))
+        pictures = [_read(archive, name, place) for name in names]
+    return _finish(pictures, names, None, place, (128, 128))
+
+
 def _table(archive: zipfile.ZipFile, name: str) -> Iterator[dict[str, str]]:
     with archive.open(name) as file:
         yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
