@@ -183,11 +183,10 @@ TASKS: dict[str, Task] = {
         _task(
             "kmnist-test",
             "kmnist-test",
-            "mnist-test",
-            smoke=Effort(1, epochs=20, limit=2000),
-            cpu=Effort(1, epochs=60),
+            "kuzushiji",
+            smoke=Effort(3, limit=2000),
+            cpu=Effort(1, epochs=40),
             full=Effort(3),
-            differs="schedule of MNIST-test",
         ),
         _task(
             "dropcaps",
