@@ -253,6 +253,7 @@ class Renderer(nn.Module):
         images = self.sprites(images, own)
         return images if self.layers is None else self.layers(images, placed)
 
+    @torch.no_grad()
     def first_extent(self, sprite_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width, in pixels of the image, that a sprite covers before anything is learnt."""
         device = next((tensor.device for tensor in self.parameters()), None)  # none: nothing is predicted
