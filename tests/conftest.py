@@ -6,10 +6,17 @@ import dataclasses
 import itertools
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+def pytest_configure() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def require_program(name: str) -> str:
