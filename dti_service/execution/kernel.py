@@ -25,6 +25,14 @@ from dti_service.execution.processes import bound_to_parent, descendants, end_al
 NATIVE = "python3"  # this interpreter, whatever else may be installed under that name
 OOM_SCORE = 500  # a kernel is a better choice than whoever watches it
 POLL_S = 0.2
+# What the kernel prints faster than its sockets are emptied waits there, too; by default a thousand messages do, and
+# what comes on top of them is thrown away.
+KEEP_OUTPUTS = """
+import zmq
+from ipykernel.kernelapp import IPKernelApp
+thread = IPKernelApp.instance().iopub_thread
+thread.schedule(lambda: thread.socket.setsockopt(zmq.SNDHWM, 100_000))
+"""
 
 
 class KernelDied(RuntimeError):
@@ -50,6 +58,7 @@ class Kernel:
         self.loop = asyncio.new_event_loop()
         self._process: subprocess.Popen[bytes] | None = None
         self._interrupt_by_message = False
+        self._ipython = True
 
     def launch(self, *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
         """Start the process. Raises UnknownKernel, OSError."""
@@ -98,7 +107,8 @@ class Kernel:
             environment[name] = string.Template(value).safe_substitute(environment)
         places = {"connection_file": str(connection_file), "resource_dir": spec.resource_dir}
         command = [_fill(part, places) for part in spec.argv]
-        return [*command, history] if any("ipykernel" in part for part in command) else command
+        self._ipython = any("ipykernel" in part for part in command)
+        return [*command, history] if self._ipython else command
 
     async def connect(self, timeout_s: float = 60.0) -> None:
         """Wait until the kernel answers. Raises KernelDied, TimeoutError."""
@@ -120,6 +130,8 @@ class Kernel:
                 raise KernelDied(self.returncode)
             if time.monotonic() > end:
                 raise TimeoutError(f"the kernel {self.name} did not answer within {timeout_s:.0f} s")
+        if self._ipython:
+            await self.run_silently(f"exec({KEEP_OUTPUTS!r}, {{}})", timeout_s)
 
     async def _answers(self) -> bool:
         """Ask once. Outputs count too: the subscription to them may be later than the first answer."""

@@ -157,14 +157,14 @@ while "so far\\\\n" not in open({str(tmp_path / "out.ipynb")!r}).read():
 
 class TestFloods:
     def test_many_small_prints_and_one_big_output(self, tmp_path: Path, make_notebook_file: Write) -> None:
-        prints = "for i in range(4000): print('line', i, flush=True)\nprint('the end of it')"
+        prints = "for i in range(10_000): print('line', i, flush=True)\nprint('the end of it')"
         bulk = "import sys\nfor i in range(400_000): sys.stdout.write('number %d\\n' % i)"
         big = "from IPython.display import HTML\nHTML('x' * 20_000_000)"
         source = make_notebook_file(tmp_path / "in.ipynb", prints, bulk, big, "print('after')")
         notebook = execute(source, tmp_path / "out.ipynb")
         assert set(statuses(tmp_path / "out.ipynb")) == {"completed"}
         few, bulky, html, after = (cell.outputs for cell in notebook.cells[2:])
-        assert few[0].text == "".join(f"line {i}\n" for i in range(4000)) + "the end of it\n"
+        assert few[0].text == "".join(f"line {i}\n" for i in range(10_000)) + "the end of it\n"
         text = "".join(output.text for output in bulky)
         assert text.startswith("number 0\n")
         assert text.endswith("number 399999\n")
