@@ -227,7 +227,7 @@ def _configured(options: argparse.Namespace) -> RunConfig:
 
 def _end_gracefully() -> None:
     """A batch system that ends the job gets a checkpoint too, as with Ctrl-C."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _train(options: argparse.Namespace) -> int:

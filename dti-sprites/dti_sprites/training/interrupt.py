@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -11,26 +12,28 @@ from typing import Any
 class DeferredInterrupt:
     """Context in which a first SIGINT only sets `requested`; a second one interrupts at once.
 
-    Does nothing outside the main thread, where Python delivers no signals.
+    SIGTERM likewise, where the program has a handler for it; a signal that is ignored, as Ctrl-C is by what a shell
+    started in the background, stays ignored. Does nothing outside the main thread, where Python delivers no signals.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None
+        self._previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def __enter__(self) -> DeferredInterrupt:
         if threading.current_thread() is threading.main_thread():
-            previous = signal.getsignal(signal.SIGINT)
-            if callable(previous):
-                self._previous = previous
-                signal.signal(signal.SIGINT, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                previous = signal.getsignal(number)
+                if callable(previous):
+                    self._previous[number] = previous
+                    signal.signal(number, self._handle)
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            self._previous(number, frame)
+            self._previous[number](number, frame)
         self.requested = True
 
     def __exit__(self, *exc: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)

@@ -211,8 +211,17 @@ def test_wrong_usage() -> None:
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_training_saves_and_says_so(digits: Path, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "in_background"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
+def test_interrupted_training_saves_and_says_so(
+    digits: Path, tmp_path: Path, number: signal.Signals, in_background: bool
+) -> None:
+    """`in_background`: as a shell script starts it with an ampersand, Ctrl-C being ignored."""
+
+    def ignore_interrupts() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     out = tmp_path / "run"
     arguments = [
         "train",
@@ -227,7 +236,13 @@ def test_interrupted_training_saves_and_says_so(digits: Path, tmp_path: Path, nu
     arguments += ["--set", "training.epochs=100000", "--set", "training.checkpoint_every_s=0"]
     command = [sys.executable, "-m", "dti_sprites.cli", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=ignore_interrupts if in_background else None,
+    ) as process:
         deadline = time.monotonic() + 120
         while not any(out.glob("checkpoint/0*")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
