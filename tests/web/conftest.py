@@ -403,6 +403,14 @@ class Eyes:
             assert time.monotonic() < end, f"never true: {condition}"
             page.wait_for_timeout(50)
 
+    @staticmethod
+    def becomes(page: Page, look: Callable[[], Any], wanted: Any, timeout_s: float = 30) -> None:
+        """Wait until `look()` gives what is wanted."""
+        end = time.monotonic() + timeout_s
+        while (found := look()) != wanted:
+            assert time.monotonic() < end, f"{found} never became {wanted}"
+            page.wait_for_timeout(50)
+
     @classmethod
     def images(cls, page: Page, count: int = 8, timeout_s: float = 30) -> None:
         """Wait until so many images of clusters are drawn."""

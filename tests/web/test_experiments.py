@@ -36,7 +36,7 @@ def test_the_list_tells_what_there_is(open_page: Open, eyes: Any) -> None:
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", page.locator("main").inner_text())  # never bare ids
 
 
-def test_search_state_and_order(open_page: Open) -> None:
+def test_search_state_and_order(open_page: Open, eyes: Any) -> None:
     page = open_page()
     row(page, "Digits").wait_for()
     page.get_by_role("radio", name="Failed").click()
@@ -46,9 +46,7 @@ def test_search_state_and_order(open_page: Open) -> None:
     row(page, "Digits").wait_for()
     names = page.locator(".experiment-name")
     page.get_by_label("Order").select_option("name")
-    page.wait_for_timeout(500)
-    shown = names.all_text_contents()
-    assert shown == sorted(shown)
+    eyes.becomes(page, lambda: (shown := names.all_text_contents()) == sorted(shown), True)
     page.get_by_label("Search names and tags").fill("digits")
     row(page, "Coins").wait_for(state="detached")
     page.get_by_label("Search names and tags").fill("nothing like it")
@@ -76,7 +74,7 @@ def test_rename_tag_and_keep(open_page: Open, server: Any, runs: Any) -> None:
     seals.get_by_label("Keep", exact=True).click()
 
 
-def test_delete_can_be_taken_back(open_page: Open, server: Any, runs: Any) -> None:
+def test_delete_can_be_taken_back(open_page: Open, server: Any, runs: Any, eyes: Any) -> None:
     kept = runs.put("To keep after all", "cancelled")
     gone = runs.put("To be deleted", "cancelled")
     page = open_page()
@@ -91,9 +89,11 @@ def test_delete_can_be_taken_back(open_page: Open, server: Any, runs: Any) -> No
     # The other one really goes when the page is left.
     page.get_by_role("link", name="New experiment").first.click()
     page.get_by_role("heading", name="New experiment").wait_for()
-    page.wait_for_timeout(500)
-    names = [item["name"] for item in server.call("GET", "experiments?limit=100")["items"]]
-    assert "To be deleted" not in names
+
+    def is_there() -> bool:
+        return any(item["id"] == gone.id for item in server.call("GET", "experiments?limit=100")["items"])
+
+    eyes.becomes(page, is_there, False)
     assert gone.id != kept.id
 
 

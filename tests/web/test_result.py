@@ -170,22 +170,20 @@ def test_permalinks(open_result: Open, runs: Any, open_page: Open, eyes: Any) ->
     page.locator("dialog.viewer[open]").wait_for()
 
 
-def test_search_and_filter(open_result: Open, runs: Any) -> None:
+def test_search_and_filter(open_result: Open, runs: Any, eyes: Any) -> None:
     page = open_result()
     rows = table(runs)
     page.get_by_label("Search names, notes, tags").fill("Ms. 12")
     wanted = sum(row["path"].startswith("Ms. 12/") for row in rows)
-    page.wait_for_timeout(400)
-    sizes = page.locator(".rail-count").all_text_contents()
-    assert sum(map(int, sizes)) == wanted
+    eyes.becomes(page, lambda: sum(map(int, page.locator(".rail-count").all_text_contents())), wanted)
     page.get_by_label("Search names, notes, tags").fill("no such name")
     page.get_by_text("No image matches").wait_for()
     page.locator(".empty").get_by_text("Show all images").click()
     page.locator(".tile").first.wait_for()
     page.get_by_label("Filter", exact=True).first.click()
     choice(page, "Source").select_option("Livre d'heures")
-    assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(rows) - wanted
     page.locator(".filter-foot").get_by_text(f"{len(rows) - wanted} images found").wait_for()
+    assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(rows) - wanted
     choice(page, "Cluster").select_option("Cluster 0")
     both = sum(not row["path"].startswith("Ms. 12/") and row["cluster_id"] == "0" for row in rows)
     page.locator(".filter-foot").get_by_text(f"{both} images found").wait_for()
