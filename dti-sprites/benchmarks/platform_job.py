@@ -16,7 +16,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dti_sprites.bench.machine import describe_machine, machine_facts
@@ -42,12 +41,14 @@ def train(preset: str, images: ImageSet, seed: int, threads: int) -> dict[str, A
 
 
 def figure(rows: list[dict[str, Any]], name: str, digits: int, scale: float = 1.0) -> str:
-    """Mean and standard error."""
+    """Mean, and standard error where there are several."""
     values = [scale * row[name] for row in rows if name in row]
     if not values:
         return "–"
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
 
 
 def report(found: list[dict[str, Any]], threads: int) -> str:
