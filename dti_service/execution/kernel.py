@@ -27,11 +27,14 @@ OOM_SCORE = 500  # a kernel is a better choice than whoever watches it
 POLL_S = 0.2
 # What the kernel prints faster than its sockets are emptied waits there, too; by default a thousand messages do, and
 # what comes on top of them is thrown away.
+# A kernel of another version, which may have no such thread, still runs the notebook.
 KEEP_OUTPUTS = """
-import zmq
-from ipykernel.kernelapp import IPKernelApp
-thread = IPKernelApp.instance().iopub_thread
-thread.schedule(lambda: thread.socket.setsockopt(zmq.SNDHWM, 100_000))
+import contextlib
+with contextlib.suppress(Exception):
+    import zmq
+    from ipykernel.kernelapp import IPKernelApp
+    thread = IPKernelApp.instance().iopub_thread
+    thread.schedule(lambda: thread.socket.setsockopt(zmq.SNDHWM, 100_000))
 """
 
 

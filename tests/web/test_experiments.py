@@ -45,6 +45,8 @@ def test_search_state_and_order(open_page: Open, eyes: Any) -> None:
     page.get_by_role("radio", name="All").click()
     row(page, "Digits").wait_for()
     names = page.locator(".experiment-name")
+    newest = names.all_text_contents()
+    assert newest != sorted(newest)
     page.get_by_label("Order").select_option("name")
     eyes.becomes(page, lambda: (shown := names.all_text_contents()) == sorted(shown), True)
     page.get_by_label("Search names and tags").fill("digits")

@@ -173,6 +173,16 @@ class TestFloods:
         assert len(html[0].data["text/html"]) == 20_000_000
         assert after[0].text == "after\n"
 
+    def test_much_output_may_wait_in_the_kernel(self, tmp_path: Path, make_notebook_file: Write) -> None:
+        """More than the thousand messages after which outputs are thrown away, as only a busy machine shows."""
+        code = """
+import zmq
+from ipykernel.kernelapp import IPKernelApp
+print(IPKernelApp.instance().iopub_thread.socket.getsockopt(zmq.SNDHWM))
+"""
+        notebook = execute(make_notebook_file(tmp_path / "in.ipynb", code), tmp_path / "out.ipynb")
+        assert int(notebook.cells[-1].outputs[0].text) >= 100_000
+
     def test_displays_that_are_cleared_and_updated(self, tmp_path: Path, make_notebook_file: Write) -> None:
         code = """
 from IPython.display import clear_output, display
