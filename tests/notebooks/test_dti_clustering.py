@@ -26,6 +26,10 @@ def test_plain_papermill_leaves_an_experiment_that_the_service_lists(
     [experiment] = store.page().items
     assert (experiment.state, experiment.origin) == ("succeeded", "interactive")
     assert {"accuracy", "nmi", "kmeans_accuracy", "kmeans_nmi", "loss"} <= experiment.metrics.keys()
+    told = (store.directory(experiment.id) / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    training = [event for event in map(json.loads, told) if event.get("unit") == "iterations"]
+    assert training
+    assert {event["images"] for event in training} == {90}
     results = store.directory(experiment.id) / "results"
     assert {path.name for path in (results / "prototypes").iterdir()} == {
         f"prototype{k}.png" for k in range(3)
@@ -41,8 +45,8 @@ def test_plain_papermill_leaves_an_experiment_that_the_service_lists(
         if "image/png" in output.get("data", {})
     ]
     assert len(pictures) >= 3
-    training = next(cell for cell in executed.cells if cell.get("id") == "training")
-    assert "data:image/png" in json.dumps(training.outputs), "the live view keeps a static picture"
+    cell = next(cell for cell in executed.cells if cell.get("id") == "training")
+    assert "data:image/png" in json.dumps(cell.outputs), "the live view keeps a static picture"
 
 
 @pytest.mark.slow
