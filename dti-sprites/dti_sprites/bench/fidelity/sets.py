@@ -80,6 +80,7 @@ def _task(
 
 
 _OMNIGLOT = ("greek", "korean", "latin")
+_TWENTY = ("model.n_prototypes=20",)
 _NO_SCHEDULE = ("training.milestones=[]",)
 
 TASKS: dict[str, Task] = {
@@ -219,6 +220,24 @@ TASKS: dict[str, Task] = {
             full=Effort(10),
             mark="published code, three seeds: accuracy 87.1 (sd 6.4), NMI 84.4, loss 0.00665",
             marks={"accuracy": 0.871, "nmi": 0.844},
+        ),
+        # What a person waits for; `--preset platform-kmeans` trains the same images as the published code does.
+        *(
+            _task(
+                f"job-{name}",
+                data,
+                "fast",
+                smoke=Effort(1, epochs=20, limit=limit, changes=_TWENTY),
+                cpu=Effort(2, limit=limit, changes=_TWENTY),
+                full=Effort(3, limit=limit, changes=_TWENTY),
+                metrics=metrics,
+                differs="the platform's default job: 20 prototypes, colour transformations",
+            )
+            for name, data, limit, metrics in (
+                ("dropcaps", "incunables-dropcaps", None, CLUSTERING),
+                ("graphics", "incunables-graphics", None, ("loss",)),
+                ("greek", "omniglot-greek", 120, CLUSTERING),
+            )
         ),
         _task(
             "lines",
