@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from dti_service.experiment import Experiment, timestamp
 from dti_service.ids import new_id
@@ -40,6 +40,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+expect.set_options(timeout=30_000)
 LAPTOP = {"width": 1440, "height": 900}
 TABLET = {"width": 1024, "height": 768}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 Open = Callable[..., Page]
 LAPTOP = {"width": 1440, "height": 900}
@@ -107,21 +107,21 @@ def test_every_task_of_the_table_by_keyboard_alone(open_result: Open, fresh: str
     page.keyboard.press("e")
     page.keyboard.type("Named")
     page.keyboard.press("Enter")
-    assert "Named" in eyes.clusters(page)
+    eyes.becomes(page, lambda: "Named" in eyes.clusters(page), True)
 
     to(page, ".tile")
     page.keyboard.press(" ")
     for _ in range(4):
         page.keyboard.press("Shift+ArrowRight")
-    assert page.locator(".selection-bar strong").inner_text() == "5 chosen"
+    expect(page.locator(".selection-bar strong")).to_have_text("5 chosen")
     page.keyboard.press("m")
     page.locator(".choice").first.wait_for()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     eyes.until(page, "!document.querySelector('dialog[open]')")
-    assert eyes.clusters(page)["Named"] == sizes["Cluster 0"] - 5
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Named"), sizes["Cluster 0"] - 5)
     page.keyboard.press("Control+z")
-    assert eyes.clusters(page)["Named"] == sizes["Cluster 0"]
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Named"), sizes["Cluster 0"])
 
     to(page, ".tile")
     page.keyboard.press("g")
@@ -130,12 +130,12 @@ def test_every_task_of_the_table_by_keyboard_alone(open_result: Open, fresh: str
     page.locator("#merge-name").wait_for()
     page.keyboard.press("Enter")
     eyes.until(page, "!document.querySelector('dialog[open]')")
-    assert len(eyes.clusters(page)) == len(sizes) - 1
+    eyes.becomes(page, lambda: len(eyes.clusters(page)), len(sizes) - 1)
     page.keyboard.press("Control+z")
-    assert len(eyes.clusters(page)) == len(sizes)
+    eyes.becomes(page, lambda: len(eyes.clusters(page)), len(sizes))
 
     page.keyboard.press("d")
-    assert page.get_by_role("radio", name="Worst first", exact=True).is_checked()
+    expect(page.get_by_role("radio", name="Worst first", exact=True)).to_be_checked()
     to(page, ".tile")
     page.keyboard.press("Enter")
     page.locator('.pane[data-kind="prototype"] img').wait_for()
@@ -169,8 +169,8 @@ def test_what_happens_is_said(open_result: Open, fresh: str, eyes: Any) -> None:
     assert ".png" in label
     assert "distance" in label
     page.keyboard.press(" ")
-    assert page.locator('.tile[aria-selected="true"]').count() == 1
-    assert page.locator("main").count() == 1
+    expect(page.locator('.tile[aria-selected="true"]')).to_have_count(1)
+    expect(page.locator("main")).to_have_count(1)
     eyes.saved(page)
 
 
@@ -252,6 +252,6 @@ def test_a_sweep_by_keyboard_alone(open_page: Open, few_digits: str, runs: Any, 
         "By keyboard, 3 clusters",
     ]
     page.locator(".versus-facts").wait_for(timeout=240_000)
-    assert "Images in both\n24" in page.locator(".versus-facts").inner_text()
+    expect(page.locator(".versus-facts")).to_contain_text("Images in both\n24", use_inner_text=True)
     assert [page.locator(".versus-group tbody tr").nth(at).locator("img").count() for at in (0, 1)] == [2, 3]
     assert eyes.clicks(page) == 0

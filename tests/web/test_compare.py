@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 Open = Callable[..., Page]
 
@@ -45,7 +45,7 @@ def test_two_runs(open_page: Open, runs: Any, places: Callable[[str], dict[str, 
     assert kept + moved == 240
     assert 0 < moved < 240
     # One ribbon for each pair of clusters that share images; those that match are grey.
-    assert page.locator(".ribbon").count() == len(flows)
+    expect(page.locator(".ribbon")).to_have_count(len(flows))
     matched = page.locator(".ribbon.matched").count()
     assert matched <= 6
     labels = page.locator(".ribbon").evaluate_all("items => items.map(e => e.getAttribute('aria-label'))")
@@ -56,8 +56,8 @@ def test_two_runs(open_page: Open, runs: Any, places: Callable[[str], dict[str, 
     chosen.focus()
     page.keyboard.press("Enter")
     detail = page.locator(".versus-detail")
-    assert f"{n} image" in detail.locator("h2").inner_text()
-    assert detail.locator(".compare-images img").count() == min(n, 60)
+    expect(detail.locator("h2")).to_contain_text(f"{n} image")
+    expect(detail.locator(".compare-images img")).to_have_count(min(n, 60))
     eyes.until(
         page, "[...document.querySelectorAll('.versus-detail .compare-images img')].some(i => i.naturalWidth)"
     )
@@ -95,7 +95,7 @@ def test_a_group(open_page: Open, runs: Any, eyes: Any) -> None:
     eyes.until(
         page, "[...document.querySelectorAll('.versus-prototypes img')].every(i => i.naturalWidth > 0)"
     )
-    assert "Loss" in page.locator(".versus-group thead").inner_text()
+    expect(page.locator(".versus-group thead")).to_contain_text("Loss")
     page.get_by_label("Compare with Eight motifs").check()
     eyes.until(page, f"location.hash.includes('b={runs.ids['eight']}')")
     page.get_by_text("The two are the same").wait_for()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 Open = Callable[..., Page]
 
@@ -122,7 +122,7 @@ def test_who_survives_a_merge_is_chosen(
     ]
     assert one["prototype"] == smaller
     page.keyboard.press("Control+z")
-    assert eyes.clusters(page) == before
+    eyes.becomes(page, lambda: eyes.clusters(page), before)
     eyes.saved(page)
 
 
@@ -144,11 +144,11 @@ def test_one_click_each_for_worst_beside_full_and_undo(open_result: Open, fresh:
     before = eyes.clusters(page)
     tile(page, "0", 0).focus()
     page.keyboard.press("u")
-    assert eyes.clusters(page)["Cluster 0"] == before["Cluster 0"] - 1
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Cluster 0"), before["Cluster 0"] - 1)
     eyes.clicks(page)
     page.get_by_label("Undo", exact=True).click()
     assert eyes.clicks(page) == 1
-    assert eyes.clusters(page) == before
+    eyes.becomes(page, lambda: eyes.clusters(page), before)
 
 
 def test_exporting_takes_two_clicks(open_result: Open, fresh: str, eyes: Any) -> None:
@@ -178,7 +178,7 @@ def test_move_by_choosing_pictures(open_result: Open, fresh: str, eyes: Any) -> 
     page.get_by_label("Search cluster names").fill("cluster 3")
     page.keyboard.press("Enter")
     page.locator(".toast", has_text="Moved 2 images").wait_for()
-    assert eyes.clusters(page)["Cluster 3"] == before["Cluster 3"] + 2
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Cluster 3"), before["Cluster 3"] + 2)
     eyes.saved(page)
 
 
@@ -186,11 +186,11 @@ def test_move_across_clusters_into_a_new_one(open_result: Open, fresh: str, eyes
     page = open_result()
     choose(page, "0", 0, 1)
     tile(page, "1", 2).click()  # with a choice begun, a click goes on with it
-    assert page.locator(".selection-bar strong").inner_text() == "3 chosen"
+    expect(page.locator(".selection-bar strong")).to_have_text("3 chosen")
     drag(page, tile(page, "1", 2), page.locator('.rail-drop[data-drop="+new"]'))
     page.keyboard.type("Odd ones")
     page.keyboard.press("Enter")
-    assert eyes.clusters(page)["Odd ones"] == 3
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Odd ones"), 3)
     eyes.saved(page)
 
 
@@ -199,9 +199,9 @@ def test_select_all_invert_and_frame(open_result: Open, fresh: str, eyes: Any) -
     sizes = eyes.clusters(page)
     choose(page, "0", 0, 2)
     page.locator(".selection-bar").get_by_text("Invert").click()
-    assert page.locator(".selection-bar strong").inner_text() == f"{sizes['Cluster 0'] - 3} chosen"
+    expect(page.locator(".selection-bar strong")).to_have_text(f"{sizes['Cluster 0'] - 3} chosen")
     page.locator(".selection-bar").get_by_text("All", exact=True).click()
-    assert page.locator(".selection-bar strong").inner_text() == f"{sizes['Cluster 0']} chosen"
+    expect(page.locator(".selection-bar strong")).to_have_text(f"{sizes['Cluster 0']} chosen")
     page.keyboard.press("Escape")
     assert page.locator(".selection-bar").is_hidden()
     page.keyboard.press("l")
@@ -211,8 +211,8 @@ def test_select_all_invert_and_frame(open_result: Open, fresh: str, eyes: Any) -
     page.mouse.down()
     page.mouse.move(x2, y2 + 10, steps=5)
     page.mouse.up()
-    assert page.locator(".selection-bar strong").inner_text() == "3 chosen"
-    assert page.locator('.tile[aria-selected="true"]').count() == 3
+    expect(page.locator(".selection-bar strong")).to_have_text("3 chosen")
+    expect(page.locator('.tile[aria-selected="true"]')).to_have_count(3)
 
 
 def test_two_clusters_side_by_side(open_result: Open, fresh: str, eyes: Any) -> None:
@@ -223,7 +223,7 @@ def test_two_clusters_side_by_side(open_result: Open, fresh: str, eyes: Any) -> 
     beside = page.locator(".beside [data-cluster='1']")
     beside.wait_for()
     drag(page, tile(page, "0", 0), beside.locator(".cluster-head"))
-    assert eyes.clusters(page)["Cluster 1"] == before["Cluster 1"] + 1
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Cluster 1"), before["Cluster 1"] + 1)
     assert beside.locator(".tile").count() > 1
     beside.get_by_label("Close this cluster").click()
     assert page.locator(".beside").is_hidden()
@@ -236,16 +236,16 @@ def test_the_tray(open_result: Open, fresh: str, eyes: Any) -> None:
     page.keyboard.press("t")
     page.get_by_label("Tray", exact=True).last.click()
     page.locator(".tray-item").first.wait_for()
-    assert page.locator(".tray-item").count() == 3
-    assert eyes.clusters(page) == before  # they stay where they are
+    expect(page.locator(".tray-item")).to_have_count(3)
+    eyes.becomes(page, lambda: eyes.clusters(page), before)  # they stay where they are
     page.reload()
     eyes.images(page)
     page.locator(".result-title [data-tab=tray]").click()
-    assert page.locator(".tray-item").count() == 3
+    expect(page.locator(".tray-item")).to_have_count(3)
     page.get_by_text("Choose all").click()
     page.locator(".selection-bar").get_by_text("Unsorted").click()
-    assert eyes.clusters(page)["Unsorted"] == 3
-    assert page.locator(".tray-item").count() == 0
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Unsorted"), 3)
+    expect(page.locator(".tray-item")).to_have_count(0)
     eyes.saved(page)
 
 
@@ -278,7 +278,7 @@ def test_dialogs_close_by_key_and_confirm_only_a_choice(open_result: Open, fresh
     second.first.wait_for()
     while second.count():
         second.first.click()
-    assert split.is_disabled()
+    expect(split).to_be_disabled()
     for key in ("Escape", "g", "Escape"):
         page.keyboard.press(key)
         page.locator("dialog[open]").wait_for(state="visible" if key == "g" else "detached")
@@ -287,7 +287,7 @@ def test_dialogs_close_by_key_and_confirm_only_a_choice(open_result: Open, fresh
             assert page.evaluate(
                 "() => document.querySelector('dialog[open]').contains(document.activeElement)"
             )
-    assert eyes.clusters(page) == before
+    eyes.becomes(page, lambda: eyes.clusters(page), before)
 
 
 def test_outliers_are_lifted_out(open_result: Open, fresh: str, eyes: Any, runs: Any) -> None:
@@ -306,9 +306,9 @@ def test_outliers_are_lifted_out(open_result: Open, fresh: str, eyes: Any, runs:
     page = open_result(tail=f"/c/{cluster}")
     page.locator(f'[data-cluster="{cluster}"] [data-act="menu"]').click()
     page.get_by_role("menuitem", name="Choose the outliers").click()
-    assert page.locator(".selection-bar strong").inner_text() == f"{expected[cluster]} chosen"
+    expect(page.locator(".selection-bar strong")).to_have_text(f"{expected[cluster]} chosen")
     page.keyboard.press("u")
-    assert eyes.clusters(page)["Unsorted"] == expected[cluster]
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Unsorted"), expected[cluster])
     eyes.saved(page)
 
 
@@ -328,7 +328,7 @@ def test_notes_tags_and_states(open_result: Open, fresh: str, eyes: Any, server:
     assert list(state["images"].values()) == [
         {"note": "same block <i>damaged</i>", "tags": ["copy", "uncertain"], "reviewed": False}
     ]
-    assert "1 of 6 checked" in page.locator(".checked-count").inner_text()
+    expect(page.locator(".checked-count")).to_contain_text("1 of 6 checked")
     page.get_by_label("Filter", exact=True).first.click()
     line = page.locator(".filter-line", has=page.get_by_text("Tag", exact=True))
     line.locator("select").select_option("uncertain")
@@ -339,28 +339,28 @@ def test_review_by_one_key_each(open_result: Open, fresh: str, eyes: Any, server
     page = open_result()
     page.keyboard.press("r")
     page.locator(".review-image img").wait_for()
-    assert page.locator(".review-head .num").inner_text() == "1 of 50"
+    expect(page.locator(".review-head .num")).to_have_text("1 of 50")
     eyes.until(page, "document.querySelector('.review-image img').src.includes('/originals/')")  # in full
     page.keyboard.press("s")
     page.keyboard.press("2")
     page.keyboard.press("u")
-    assert page.locator(".review-head .num").inner_text() == "4 of 50"
+    expect(page.locator(".review-head .num")).to_have_text("4 of 50")
     page.keyboard.press("ArrowLeft")  # back, and what was settled is open again
-    assert page.locator(".review-head .num").inner_text() == "3 of 50"
+    expect(page.locator(".review-head .num")).to_have_text("3 of 50")
     page.keyboard.press("Escape")
     eyes.saved(page)
     state = document(server, runs)["state"]
     assert sum(image["reviewed"] for image in state["images"].values()) == 2
     assert len(state["moved"]) == 1
     page.keyboard.press("r")
-    assert page.locator(".review-head .num").inner_text() == "1 of 48"
+    expect(page.locator(".review-head .num")).to_have_text("1 of 48")
     # To another cluster, chosen by its pictures: from there the queue goes on.
     page.locator(".review-image img").wait_for()
     page.keyboard.press("o")
     page.locator(".choice").first.wait_for()
     page.keyboard.press("Enter")
     page.locator(".choice").first.wait_for(state="detached")
-    assert page.locator(".review-head .num").inner_text() == "2 of 48"
+    expect(page.locator(".review-head .num")).to_have_text("2 of 48")
     page.keyboard.press("Escape")
     eyes.saved(page)
     state = document(server, runs)["state"]
@@ -374,12 +374,12 @@ def test_empty_clusters_are_deleted_on_request(open_result: Open, fresh: str, ey
     tile(page, "5", 0).focus()
     page.keyboard.press("Control+a")
     page.keyboard.press("u")
-    assert eyes.clusters(page)["Cluster 5"] == 0
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Cluster 5"), 0)
     page.locator(".variant").click()
     page.get_by_role("menuitem", name="Delete empty clusters").click()
-    assert "Cluster 5" not in eyes.clusters(page)
+    eyes.becomes(page, lambda: "Cluster 5" in eyes.clusters(page), False)
     page.keyboard.press("Control+z")
-    assert eyes.clusters(page)["Cluster 5"] == 0
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Cluster 5"), 0)
     eyes.saved(page)
 
 
@@ -420,7 +420,7 @@ def test_nothing_jumps(open_result: Open, fresh: str, eyes: Any) -> None:
     assert page.evaluate("() => document.querySelector('.result-body').getBoundingClientRect().top") == top
     # The smaller cluster is still in its place; it is sorted again when asked for.
     assert page.locator(".rail-item").evaluate_all("b => b.map(e => e.title)")[: len(order)] == order
-    assert page.get_by_label("Sort again").is_enabled()
+    expect(page.get_by_label("Sort again")).to_be_enabled()
     eyes.saved(page)
 
 
@@ -438,17 +438,17 @@ def test_history_undo_and_redo_survive_a_reload(open_result: Open, fresh: str, e
     eyes.saved(page)
     page.reload()
     eyes.images(page)
-    assert eyes.clusters(page) == end
+    eyes.becomes(page, lambda: eyes.clusters(page), end)
     page.locator(".result-title [data-tab=history]").click()
     steps = page.locator(".history-step").all_text_contents()
     assert len(steps) == 4
     assert steps[0].startswith("Moved 1 image from Cluster 1 to")
     assert "Made New cluster 1 of 1 image" in steps[1]
     page.locator(".history-step").last.click()
-    assert eyes.clusters(page) == begin
+    eyes.becomes(page, lambda: eyes.clusters(page), begin)
     for _ in range(3):
         page.keyboard.press("Control+y")
-    assert eyes.clusters(page) == end
+    eyes.becomes(page, lambda: eyes.clusters(page), end)
     eyes.saved(page)
 
 
@@ -485,7 +485,7 @@ def test_a_moved_image_keeps_true_facts(
     tile_key.focus()
     page.keyboard.press("n")
     page.keyboard.press("Enter")
-    assert "not fitted" in page.locator(".tile").first.inner_text()
+    expect(page.locator(".tile").first).to_contain_text("not fitted")
     eyes.saved(page)
 
 
@@ -539,7 +539,7 @@ def test_work_survives_a_server_that_is_away(
     page.reload()
     eyes.images(page)
     page.locator(".toast", has_text="was recovered").wait_for()
-    assert eyes.clusters(page)["Unsorted"] == 2
+    eyes.becomes(page, lambda: eyes.clusters(page).get("Unsorted"), 2)
     page.unroute("**/curations/reading-1")
     eyes.saved(page)
     assert len(document(server, runs)["state"]["moved"]) == 2
@@ -596,7 +596,7 @@ def test_a_reading_has_an_author_and_a_note(
     page.locator(".variant", has_text="After the watermarks").click()
     page.get_by_role("menuitemradio", name="After the watermarks · Ada").wait_for()
     page.get_by_role("menuitem", name="Name, author and note").click()
-    assert page.locator("dialog[open] textarea").input_value() == "Only what Briquet has."
+    expect(page.locator("dialog[open] textarea")).to_have_value("Only what Briquet has.")
     page.keyboard.press("Escape")
     # What the same person does from now on is signed.
     choose(page, "0", 0, 0)

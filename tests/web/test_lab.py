@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from dti_service.demos import notebooks_dir
 from dti_service.store import Store
@@ -142,6 +142,17 @@ def output(page: Page, cell: int) -> Locator:
     return page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output")
 
 
+def into_view(found: Locator) -> None:
+    """Scroll there. JupyterLab lays cells out anew while they change: what was found may be gone at once."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return found.scroll_into_view_if_needed()
+        except Error as error:
+            if "not attached" not in str(error) or time.monotonic() > end:
+                raise
+
+
 def run_all(page: Page) -> None:
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
@@ -155,12 +166,12 @@ def test_the_tile_opens_the_page_in_a_tab(open_lab: Open, lab: Lab) -> None:
     page.locator(".jp-LauncherCard", has_text="DTI Service").click()
     frame = page.frame_locator('iframe[title="DTI Service"]')
     frame.get_by_text("4 clusters").first.wait_for()
-    assert page.locator('iframe[title="DTI Service"]').get_attribute("src") == f"{lab.url}dti/"
+    expect(page.locator('iframe[title="DTI Service"]')).to_have_attribute("src", f"{lab.url}dti/")
     # A second click brings that tab back, also from behind the launcher, and makes no other.
     page.keyboard.press("Control+Shift+L")
     page.locator(".jp-LauncherCard:visible", has_text="DTI Service").click()
     page.locator('iframe[title="DTI Service"]:visible').wait_for()
-    assert page.locator('iframe[title="DTI Service"]').count() == 1
+    expect(page.locator('iframe[title="DTI Service"]')).to_have_count(1)
 
 
 def test_the_menu_and_the_palette_lead_there_too(open_lab: Open, lab: Lab) -> None:
@@ -178,7 +189,7 @@ def test_the_menu_and_the_palette_lead_there_too(open_lab: Open, lab: Lab) -> No
     assert labels == ["Experiments", "New experiment", "Open in a browser tab"]
     menu.get_by_text("New experiment").click()
     page.frame_locator('iframe[title="DTI Service"]').get_by_role("heading", level=1).wait_for()
-    assert page.locator('iframe[title="DTI Service"]').get_attribute("src") == f"{lab.url}dti/#/new"
+    expect(page.locator('iframe[title="DTI Service"]')).to_have_attribute("src", f"{lab.url}dti/#/new")
 
 
 def test_a_result_leads_to_its_notebook_in_jupyterlab(open_lab: Open, lab: Lab) -> None:
@@ -203,7 +214,7 @@ def test_a_widget_is_the_page_s_viewer_and_what_is_curated_in_it_is_taken_home(
     run_all(page)
     eyes.until(page, f"{TILES}.length >= 8", 60)
     view = page.locator(".dti-embed")
-    assert view.locator("h1").inner_text() == "four"
+    expect(view.locator("h1")).to_have_text("four")
     output(page, 1).get_by_text("four.csv []").wait_for()
     view.locator(".tile").first.click(modifiers=["Control"])
     view.get_by_role("button", name="New cluster").last.click()
@@ -216,7 +227,7 @@ def test_a_widget_is_the_page_s_viewer_and_what_is_curated_in_it_is_taken_home(
         if "four.csv" not in output(page, 1).inner_text():
             break
     [written] = list(lab.folder.glob("four *.csv"))
-    assert written.name in output(page, 1).inner_text()
+    expect(output(page, 1)).to_contain_text(written.name)
     rows = list(csv.DictReader(io.StringIO(written.read_text(encoding="utf-8-sig"))))
     alone = [row for row in rows if row["cluster_id"] not in "0123"]
     assert (len(rows), len(alone)) == (36, 1)
@@ -237,7 +248,7 @@ def test_a_notebook_opened_again_has_its_view_without_its_kernel(open_lab: Open,
     assert done.returncode == 0, done.stderr
     page = open_lab(address)
     eyes.until(page, f"{TILES}.length >= 8", 60)
-    assert page.locator(".dti-embed h1").inner_text() == "three"
+    expect(page.locator(".dti-embed h1")).to_have_text("three")
 
 
 @pytest.fixture
@@ -264,8 +275,8 @@ def by_hand(lab: Lab, name: str, given: dict[str, Any]) -> str:
 
 
 def no_error(page: Page) -> None:
-    assert page.locator('.jp-OutputArea-output[data-mime-type*="stderr"]').count() == 0
-    assert page.locator(".jp-OutputArea-output", has_text="Traceback").count() == 0
+    expect(page.locator('.jp-OutputArea-output[data-mime-type*="stderr"]')).to_have_count(0)
+    expect(page.locator(".jp-OutputArea-output", has_text="Traceback")).to_have_count(0)
 
 
 def test_the_list_and_the_form_in_a_notebook(open_lab: Open, lab: Lab, images: Path, eyes: Any) -> None:
@@ -284,13 +295,13 @@ def test_the_list_and_the_form_in_a_notebook(open_lab: Open, lab: Lab, images: P
     form.get_by_label("Passes over the images (epochs)").fill("1")
     form.get_by_label("Image size in pixels").fill("16")
     form.get_by_role("button", name="Start", exact=True).click()
-    listed.scroll_into_view_if_needed()
+    into_view(listed)
     listed.locator(".experiment-row", has_text="From a cell").wait_for()
-    form.scroll_into_view_if_needed()
+    into_view(form)
     # The form becomes the run, and the run its result, in the same cell.
     eyes.until(page, f"{TILES}.length >= 8", 240)
-    assert form.locator("h1").inner_text() == "From a cell"
-    listed.scroll_into_view_if_needed()
+    expect(form.locator("h1")).to_have_text("From a cell")
+    into_view(listed)
     listed.locator(".experiment-row", has_text="From a cell").locator(".state", has_text="Done").wait_for()
     # A link leads from the row to the result, within its cell.
     listed.get_by_role("link", name="From a cell").click()
@@ -304,7 +315,7 @@ def test_sprites_by_hand(open_lab: Open, lab: Lab, images: Path, eyes: Any) -> N
     view = page.locator('.dti-embed[data-kind="progress"]')
     page.locator(".jp-RenderedText", has_text="/experiments/").wait_for()
     no_error(page)
-    view.scroll_into_view_if_needed()
+    into_view(view)
     view.locator("h1", has_text="dti sprites: images").wait_for()
     eyes.until(page, f"{TILES}.length >= 8", 120)
     assert view.locator(".prototype img.checkered").count() > 0
@@ -316,9 +327,9 @@ def test_exploring_by_hand(open_lab: Open, lab: Lab, eyes: Any) -> None:
     run_all(page)
     page.locator(".jp-OutputArea-output", has_text=".zip").wait_for()
     no_error(page)
-    page.locator(".dti-embed").scroll_into_view_if_needed()
+    into_view(page.locator(".dti-embed"))
     eyes.until(page, f"{TILES}.length >= 8", 60)
-    assert page.locator(".dti-embed h1").inner_text() == "four"
+    expect(page.locator(".dti-embed h1")).to_have_text("four")
 
 
 def test_launching_by_hand(open_lab: Open, lab: Lab, images: Path) -> None:
@@ -337,7 +348,7 @@ def test_launching_by_hand(open_lab: Open, lab: Lab, images: Path) -> None:
     made = [item for item in Store(lab.data_dir).page().items if item.id not in before]
     assert sorted(item.parameters["n_prototypes"] for item in made) == [2, 3]
     assert {item.state for item in made} == {"succeeded"}
-    page.locator(".jp-OutputArea-output table").last.scroll_into_view_if_needed()
+    into_view(page.locator(".jp-OutputArea-output table").last)
 
 
 def test_the_cell_that_trains_shows_the_run_which_becomes_its_result(
@@ -349,6 +360,6 @@ def test_the_cell_that_trains_shows_the_run_which_becomes_its_result(
     view = page.locator('.dti-embed[data-kind="progress"]')
     view.locator(".run").wait_for(state="attached")
     eyes.until(page, f"{TILES}.length >= 8", 120)
-    assert view.locator("h1").inner_text() == "dti clustering: images"
+    expect(view.locator("h1")).to_have_text("dti clustering: images")
     newest = Store(lab.data_dir).page().items[0]
     assert (newest.state, newest.origin) == ("succeeded", "interactive")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 Open = Callable[..., Page]
 
@@ -30,8 +30,8 @@ def test_a_new_run_from_a_reading(open_result: Open, fresh: str, runs: Any, serv
     page.get_by_role("menuitem", name="New run from this reading").click()
     page.get_by_role("heading", name="New run from these clusters").wait_for()
     eyes.until(page, "document.querySelectorAll('.begin-clusters img').length === 5")
-    assert "5 clusters of Digits of two books" in page.locator(".begin-from").inner_text()
-    assert page.get_by_label("Number of clusters").input_value() == "5"
+    expect(page.locator(".begin-from")).to_contain_text("5 clusters of Digits of two books")
+    expect(page.get_by_label("Number of clusters")).to_have_value("5")
     page.get_by_label("stay as they are").check()
     page.locator("details.advanced summary").click()
     page.get_by_label("Passes over the images (epochs)").fill("1")
@@ -46,8 +46,8 @@ def test_a_new_run_from_a_reading(open_result: Open, fresh: str, runs: Any, serv
     assert "start_images" not in made["parameters"]  # left as the notebook has it
     page.get_by_role("link", name="What changed").click()
     page.locator(".versus-facts").wait_for()
-    assert "Images in both\n240" in page.locator(".versus-facts").inner_text()
-    assert page.locator("#versus-reading-0").input_value() == reading["name"]
+    expect(page.locator(".versus-facts")).to_contain_text("Images in both\n240", use_inner_text=True)
+    expect(page.locator("#versus-reading-0")).to_have_value(reading["name"])
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_a_run_with_sprites_begins_from_clusters(
     """Colours and masks go on from where they were, and what is pinned keeps its sprite."""
     page = open_page(f"#/new?start={stamps}")
     page.locator(".begin-clusters img").first.wait_for()
-    assert page.get_by_role("radio", name="Motifs inside images").is_checked()
-    assert page.get_by_role("note").count() == 0
+    expect(page.get_by_role("radio", name="Motifs inside images")).to_be_checked()
+    expect(page.get_by_role("note")).to_have_count(0)
     page.get_by_label("stay as they are").check()
     page.get_by_label("stay in their cluster").check()
     page.locator("details.advanced summary").click()
@@ -115,7 +115,7 @@ def test_begin_afresh_after_all(open_page: Open, runs: Any, watch: Any) -> None:
     page.get_by_text("as the run found them").wait_for()
     page.get_by_role("button", name="Begin afresh instead").click()
     page.get_by_role("heading", name="Run again with changes").wait_for()
-    assert page.locator(".begin-clusters").count() == 0
+    expect(page.locator(".begin-clusters")).to_have_count(0)
     sent: list[Any] = []
     watch.expected += ["ERR_FAILED", "Failed to load"]
     page.route("**/api/experiments", lambda route: (sent.append(route.request.post_data_json), route.abort()))
@@ -154,7 +154,7 @@ def test_new_images_on_a_finished_model(
     page.get_by_text("13 images found").wait_for()
     page.get_by_role("button", name="Assign", exact=True).click()
     eyes.images(page, timeout_s=240)
-    assert page.locator("h1").inner_text() == "Digits of two books: new images"
+    expect(page.locator("h1")).to_have_text("Digits of two books: new images")
     made = server.call("GET", f"experiments/{page.evaluate('() => location.hash.split(`/`)[2]')}")
     assert made["parameters"]["experiment"] == runs.ids["digits"]
     assert made["metrics"]["unfit"] >= 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 Open = Callable[..., Page]
 TABLET = {"width": 1024, "height": 768}
@@ -51,7 +51,7 @@ def test_pictures_at_once(open_result: Open, eyes: Any, viewport: dict[str, int]
     assert page.evaluate("() => document.querySelector('.main-pane .cluster-view').scrollTop") == 0
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     assert page.title() == "Digits of two books · DTI"
-    assert page.locator("h1").inner_text() == "Digits of two books"
+    expect(page.locator("h1")).to_have_text("Digits of two books")
 
 
 def test_every_image_can_be_reached(open_result: Open, runs: Any) -> None:
@@ -205,7 +205,7 @@ def test_filtering_by_keyboard(open_result: Open, runs: Any, eyes: Any) -> None:
     page.get_by_role("button", name="Show all images").focus()
     page.keyboard.press("Enter")
     assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(table(runs))
-    assert choice(page, "Source").input_value() == ""
+    expect(choice(page, "Source")).to_have_value("")
     page.keyboard.press("Escape")
     assert page.locator(".filter-panel").is_hidden()
     assert page.evaluate("() => document.activeElement.ariaLabel") == "Filter"
@@ -224,7 +224,7 @@ def test_what_stands_below_an_image_is_chosen(open_result: Open) -> None:
         page.get_by_role("menuitemradio", name=choice).click()
         assert re.fullmatch(text, caption.inner_text())
     page.get_by_role("button", name="Below the images").click()
-    assert page.get_by_role("menuitemradio", name="Nothing").get_attribute("aria-checked") == "true"
+    expect(page.get_by_role("menuitemradio", name="Nothing")).to_have_attribute("aria-checked", "true")
 
 
 def test_what_a_filter_leaves_fits_below_the_prototype(open_result: Open, runs: Any) -> None:
@@ -247,7 +247,7 @@ def test_jpeg_runs_are_shown_too(open_result: Open, eyes: Any) -> None:
     """Their files are asked for by the right name: a miss would be an error in the console."""
     page = open_result("colours")
     assert page.locator('.tile img[src*="_raw.jpg"]').count() > 0
-    assert page.locator('.tile img[src*="_raw.png"]').count() == 0
+    expect(page.locator('.tile img[src*="_raw.png"]')).to_have_count(0)
     open_image(page)
     eyes.until(page, "document.querySelector('.pane[data-kind=\"fitted\"] img').naturalWidth > 0")
     assert "_tsf.jpg" in page.locator('.pane[data-kind="fitted"] img').get_attribute("src")
@@ -271,7 +271,7 @@ def test_pictures_do_not_wait_for_all_distances(open_page: Open, runs: Any, eyes
         page.wait_for_timeout(20)
     held[0].continue_()
     page.locator(".review-image img").wait_for()
-    assert page.locator("main.waiting").count() == 0
+    expect(page.locator("main.waiting")).to_have_count(0)
     assert len(held) == 1
 
 
@@ -318,7 +318,7 @@ def test_beside_its_prototype(open_result: Open, eyes: Any) -> None:
         "_tsf",
         "prototype",
     ]
-    assert page.locator(".near-card").count() == 3
+    expect(page.locator(".near-card")).to_have_count(3)
     distances = [float(text) for text in page.locator(".near-card .num").all_text_contents()]
     assert distances == sorted(distances)
 
@@ -346,7 +346,7 @@ def test_next_and_previous_by_keys(open_result: Open) -> None:
         page.keyboard.press("ArrowRight")
         names.append(page.locator(".viewer-title").inner_text())
     page.keyboard.press("ArrowLeft")
-    assert page.locator(".viewer-title").inner_text() == names[1]
+    expect(page.locator(".viewer-title")).to_have_text(names[1])
     assert len(set(names)) == 3
     page.keyboard.press("Escape")
     page.locator("dialog.viewer").wait_for(state="detached")
@@ -378,7 +378,7 @@ def test_zoom_drag_turn_and_mirror(open_result: Open) -> None:
     assert "rotate(90deg)" in turned
     assert "scale(-1, 1)" in turned
     page.keyboard.press("0")
-    assert page.locator(".zoom-text").inner_text() == "100 %"
+    expect(page.locator(".zoom-text")).to_have_text("100 %")
 
 
 def test_overlay_difference_and_blink(open_result: Open) -> None:
@@ -411,10 +411,10 @@ def test_pinned_beside_another(open_result: Open, eyes: Any) -> None:
     name = page.locator(".viewer-title").inner_text()
     page.keyboard.press("p")
     page.keyboard.press("ArrowRight")
-    assert name in page.locator('.pane[data-kind="pin"] figcaption').inner_text()
+    expect(page.locator('.pane[data-kind="pin"] figcaption')).to_contain_text(name)
     # Both are seen as their files are, not as small as the network saw them.
     eyes.until(page, "document.querySelector('.pane[data-kind=\"pin\"] img').src.includes('/originals/')")
-    assert page.locator(".viewer-title").inner_text() != name
+    expect(page.locator(".viewer-title")).not_to_have_text(name)
 
 
 def test_others_like_this_one(open_result: Open) -> None:
@@ -422,12 +422,12 @@ def test_others_like_this_one(open_result: Open) -> None:
     open_image(page)
     page.keyboard.press("f")
     page.locator(".similar").first.wait_for()
-    assert page.locator(".similar").count() == 60
+    expect(page.locator(".similar")).to_have_count(60)
     page.locator(".similar input").nth(0).check()
     page.locator(".similar input").nth(3).check()
     page.get_by_text("Choose the ticked ones").click()
     page.keyboard.press("Escape")
-    assert page.locator(".selection-bar strong").inner_text() == "2 chosen"
+    expect(page.locator(".selection-bar strong")).to_have_text("2 chosen")
 
 
 @pytest.fixture
@@ -469,8 +469,8 @@ def test_a_run_that_follows_sprites_says_what_it_is(scenes: str, open_result: Op
     page.get_by_role("menuitem", name="New run from these clusters").click()
     note = page.get_by_role("note")
     note.wait_for()
-    assert "clusters do not say what lies in which of several layers" in note.inner_text()
-    assert page.get_by_role("radio", name="Motifs inside images").count() == 0
+    expect(note).to_contain_text("clusters do not say what lies in which of several layers")
+    expect(page.get_by_role("radio", name="Motifs inside images")).to_have_count(0)
     page.locator(".begin-clusters img").first.wait_for()
 
 
@@ -497,7 +497,7 @@ def test_sprites_masks_and_layers(scenes: str, open_result: Open, eyes: Any) -> 
     page.locator("dialog.viewer[open] .pane img").first.wait_for()
     page.get_by_role("radio", name="Layers").check(force=True)
     page.locator('.pane[data-kind="layer"]').nth(1).wait_for()
-    assert page.locator('.pane[data-kind="background"]').count() == 1
+    expect(page.locator('.pane[data-kind="background"]')).to_have_count(1)
     pictures = "[...document.querySelectorAll('.stage .pane[data-kind=layer] img')]"
     eyes.until(page, f"{pictures}.length === 2 && {pictures}.every(i => i.naturalWidth === 24)")
     assert (
@@ -511,7 +511,7 @@ def test_texts_from_users_are_only_text(open_result: Open, runs: Any, server: An
     server.call("PATCH", f"experiments/{experiment}", {"name": evil})
     try:
         page = open_result()
-        assert page.locator("h1").inner_text() == evil
+        expect(page.locator("h1")).to_have_text(evil)
         assert page.evaluate("() => window.hacked") is None
     finally:
         server.call("PATCH", f"experiments/{experiment}", {"name": "Digits of two books"})

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import BrowserContext, expect
 
 SAY = """() => {
     window.said = [];
@@ -49,7 +49,7 @@ def test_a_run_survives_a_restart_and_becomes_its_result(
     eyes.until(page, "document.querySelectorAll('.forming canvas').length === 4", 240)
     eyes.until(page, "/^\\d+% · Through a restart/.test(document.title)")
     eyes.until(beside, "document.querySelectorAll('.experiment-row canvas:not([hidden])').length === 4", 60)
-    assert "Running" in row.inner_text()
+    expect(row).to_contain_text("Running")
 
     own_server.stop()
     page.get_by_text("The connection was lost").wait_for()
@@ -58,7 +58,7 @@ def test_a_run_survives_a_restart_and_becomes_its_result(
     eyes.images(page, timeout_s=240)
     said = page.evaluate("() => window.said")  # it was never loaded anew
     assert any("is done" in text for text in said)
-    assert page.locator("h1").inner_text() == "Through a restart"
+    expect(page.locator("h1")).to_have_text("Through a restart")
     assert page.title() == "Through a restart · DTI"
     assert page.evaluate("() => location.hash") == f"#/e/{made['id']}"
     assert own_server.call("GET", f"experiments/{made['id']}")["attempt"] == 2
@@ -90,6 +90,6 @@ def test_a_run_waits_for_its_turn_and_its_reader(
     show = page.get_by_role("button", name="Show the result")
     show.wait_for(timeout=240_000)
     assert page.evaluate("() => document.querySelector('main').scrollTop") > 0
-    assert page.locator(".run-head").count() == 1
+    expect(page.locator(".run-head")).to_have_count(1)
     show.click()
     eyes.images(page)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 Open = Callable[..., Page]
 
@@ -76,11 +76,11 @@ def test_how_far_an_upload_is(open_page: Open, crops: Path, eyes: Any) -> None:
     eyes.until(page, f"{share} > 0.1 && {share} < 0.9")
     before = page.evaluate(f"() => {share}")
     eyes.until(page, f"{share} > {before}")
-    assert "kB of" in page.locator(".sending").inner_text()
+    expect(page.locator(".sending")).to_contain_text("kB of")
     page.locator(".sending").get_by_role("button", name="Cancel").click()
     page.locator(".sending").wait_for(state="detached")
-    assert page.locator(".notice.bad").count() == 0
-    assert page.locator(".images-status").inner_text() == ""
+    expect(page.locator(".notice.bad")).to_have_count(0)
+    expect(page.locator(".images-status")).to_have_text("")
     devtools.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
     page.locator("input[type=file]").first.set_input_files(sorted(crops.rglob("[0-9]*.png")))
     page.get_by_text("40 images found").wait_for(timeout=60_000)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 Open = Callable[..., Page]
 PICTURES = Path("test-artifacts/web")
@@ -53,14 +53,14 @@ def test_plain_questions_first(open_page: Open) -> None:
         "How many motifs?",
         "Name and place",
     ]
-    assert page.locator(".variation svg.motif").count() == 8
+    expect(page.locator(".variation svg.motif")).to_have_count(8)
     assert page.locator("details.advanced").get_attribute("open") is None
     # Everything else of the notebook's schema is there, with its default.
     page.locator("details.advanced summary").click()
-    assert page.get_by_label("Seed").input_value() == "0"
+    expect(page.get_by_label("Seed")).to_have_value("0")
     assert page.locator(".advanced-field").count() >= 8
     page.get_by_role("radio", name="Sample images").click()
-    assert "1,797 images" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text("1,797 images")
 
 
 def test_all_errors_at_once_and_nothing_lost(open_page: Open, pictures: list[Path]) -> None:
@@ -75,20 +75,20 @@ def test_all_errors_at_once_and_nothing_lost(open_page: Open, pictures: list[Pat
     start(page)
     texts = page.locator(".error-text:visible").all_inner_texts()
     assert len(texts) == 3
-    assert page.locator(".notice.bad li").count() == 3
-    assert page.get_by_label("Number of clusters").get_attribute("aria-invalid") == "true"
+    expect(page.locator(".notice.bad li")).to_have_count(3)
+    expect(page.get_by_label("Number of clusters")).to_have_attribute("aria-invalid", "true")
     assert page.locator("details.advanced").get_attribute("open") is not None  # what is wrong is in sight
     assert page.evaluate("() => document.activeElement.getAttribute('aria-invalid')") == "true"
-    assert page.get_by_label("Name of the experiment").input_value() == "My <b>initials</b>"
-    assert page.get_by_role("checkbox", name="Ink and paper").is_checked()
+    expect(page.get_by_label("Name of the experiment")).to_have_value("My <b>initials</b>")
+    expect(page.get_by_role("checkbox", name="Ink and paper")).to_be_checked()
     page.locator("input[type=file]").first.set_input_files(pictures)
     page.get_by_text("6 images found").wait_for()
     start(page)
-    assert page.locator(".notice.bad li").count() == 2
-    assert page.get_by_text("6 images found").is_visible()  # the files need not be sent again
+    expect(page.locator(".notice.bad li")).to_have_count(2)
+    expect(page.get_by_text("6 images found")).to_be_visible()  # the files need not be sent again
     page.reload()
     page.get_by_label("Number of clusters").wait_for()
-    assert page.get_by_label("Name of the experiment").input_value() == "My <b>initials</b>"
+    expect(page.get_by_label("Name of the experiment")).to_have_value("My <b>initials</b>")
     page.get_by_text("6 images found").wait_for()
 
 
@@ -101,7 +101,7 @@ def test_errors_of_the_server_stand_beside_their_fields(open_page: Open, watch: 
     page.get_by_label("Preset").fill("no-such-preset")
     start(page)
     page.locator('[data-field="dataset"] .error-text').wait_for()
-    assert page.get_by_label("Folder, or .npz file").input_value() == "/no/such/folder"
+    expect(page.get_by_label("Folder, or .npz file")).to_have_value("/no/such/folder")
 
 
 def test_an_archive_is_sent_counted_and_shown(
@@ -151,7 +151,7 @@ def test_each_kind_of_images_keeps_its_own(
     sent: list[Any] = []
     page.route("**/api/experiments", lambda route: (sent.append(route.request.post_data_json), route.abort()))
     page.get_by_role("radio", name="Addresses").click()
-    assert page.get_by_text("6 images found").count() == 0
+    expect(page.get_by_text("6 images found")).to_have_count(0)
     start(page)
     page.locator('[data-field="dataset"] .error-text').get_by_text("at least one address").wait_for()
     assert sent == []
@@ -174,7 +174,7 @@ def test_what_varies_becomes_the_model(open_page: Open, server: Any, watch: Any)
     page.get_by_role("radio", name="Sample images").click()
     page.get_by_role("checkbox", name="Slant and stretch").check()
     page.get_by_role("checkbox", name="Ink and paper").check()
-    assert "identity + color + affine" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text("identity + color + affine")
     sent: list[Any] = []
     page.route("**/api/experiments", lambda route: (sent.append(route.request.post_data_json), route.abort()))
     watch.expected += ["ERR_FAILED", "Failed to load"]
@@ -185,7 +185,7 @@ def test_what_varies_becomes_the_model(open_page: Open, server: Any, watch: Any)
     assert sent[0]["parameters"] == {"n_prototypes": 8, "transformation_sequence": "identity_color_affine"}
     assert sent[0]["name"] == "Sweep, 8 clusters"
     assert sent[0]["dataset"] == "sample"
-    assert page.get_by_label("Number of clusters").input_value() == "8, 12"
+    expect(page.get_by_label("Number of clusters")).to_have_value("8, 12")
 
 
 def test_a_model_is_chosen_by_its_name(open_page: Open, runs: Any, watch: Any) -> None:
@@ -229,8 +229,8 @@ def test_a_rough_time_before_the_first_run(open_page: Open, server: Any) -> None
 def test_run_again_with_changes(open_page: Open, runs: Any) -> None:
     page = open_page(f"#/new?from={runs.ids['colours']}")
     page.get_by_role("heading", name="Run again with changes").wait_for()
-    assert page.get_by_label("Number of clusters").input_value() == "4"
-    assert page.get_by_label("Name of the experiment").input_value() == "Coloured squares"
+    expect(page.get_by_label("Number of clusters")).to_have_value("4")
+    expect(page.get_by_label("Name of the experiment")).to_have_value("Coloured squares")
 
 
 @pytest.mark.slow
@@ -268,11 +268,11 @@ def test_from_files_to_a_result(open_page: Open, tmp_path: Path, eyes: Any, serv
     page.get_by_text("Log", exact=True).click()
     # Whoever reads the log is not interrupted when the run ends.
     page.get_by_text("“From the page” is done.").first.wait_for(timeout=240_000)
-    assert page.locator(".run-log").is_visible()
+    expect(page.locator(".run-log")).to_be_visible()
     page.get_by_role("button", name="Show the result").click()
     eyes.images(page, timeout_s=240)
     assert states == {"Running"}
-    assert page.locator("h1").inner_text() == "From the page"
+    expect(page.locator("h1")).to_have_text("From the page")
     assert page.evaluate("() => location.hash").startswith("#/e/")
     page.locator(".tile").first.click()
     # The dataset is of this server, so the original file is shown in place of what the network saw.
@@ -367,7 +367,7 @@ def test_from_a_manifest_to_a_result(library: str, open_page: Open, eyes: Any) -
     start(page)
     page.locator(".run-head, .result-title").first.wait_for()
     eyes.until(page, "document.querySelectorAll('.main-pane .tile').length === 8", 240)
-    assert "Un livre" in page.locator("h1").inner_text()
+    expect(page.locator("h1")).to_contain_text("Un livre")
     page.locator(".main-pane .tile").first.click()
     page.locator(".viewer-side").get_by_text("r").first.wait_for()
     side = page.locator(".viewer-side").inner_text()

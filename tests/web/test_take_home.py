@@ -14,7 +14,7 @@ from typing import Any
 
 import pypdfium2
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from dti_service.curations import COLUMNS
 from dti_service.datasets.catalogue import Catalogue, Dataset, ImageRecord
@@ -114,12 +114,12 @@ def test_one_page_that_works_offline(
     other.on("request", lambda request: asked.append(request.url))
     other.goto(file.as_uri())
     shown = other.locator("figure img")
-    assert shown.count() == 240
+    expect(shown).to_have_count(240)
     assert other.evaluate("() => [...document.images].every(i => i.src.startsWith('data:'))")
     shown.first.scroll_into_view_if_needed()
     eyes.until(other, "document.querySelector('figure img').naturalWidth > 0")
     other.get_by_role("searchbox").fill("abime")
-    assert other.locator("figure:visible").count() == 1
+    expect(other.locator("figure:visible")).to_have_count(1)
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     context.close()
 
@@ -191,5 +191,5 @@ def test_web_annotations_and_the_place_on_the_page(from_iiif: str, open_result: 
     assert crop["height"] / frame["height"] == pytest.approx(0.1, abs=0.02)
     facts = page.locator(".viewer-side .facts").inner_text()
     assert "fol. " in facts
-    assert page.locator('.viewer-side a[href^="https://example.org/iiif/ms12/"]').count() == 1
+    expect(page.locator('.viewer-side a[href^="https://example.org/iiif/ms12/"]')).to_have_count(1)
     eyes.until(page, "document.querySelector('.stage img').src.includes('/originals/')")
