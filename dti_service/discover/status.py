@@ -127,6 +127,8 @@ def _noted(event: dict[str, Any]) -> str | None:
         return (
             f"{at}: cluster {event.get('split')} split in two, cluster {event.get('merged')} given up for it"
         )
+    if name == "full_resolution":
+        return f"{at}: images at their full size from now on"
     details = ", ".join(
         f"{key} {value}"
         for key, value in event.items()

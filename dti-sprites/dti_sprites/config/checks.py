@@ -66,7 +66,33 @@ def _schedule(config: RunConfig) -> list[Problem]:
         if (model.kind, model.selection.method, model.source) != ("kmeans", "min", "pixels"):
             reason = "needs model.kind kmeans with model.selection.method min and model.source pixels; leave it empty"
             problems.append(("training.split_merge_interval", reason))
+    if training.coarse_epochs is not None:
+        problems += [("training.coarse_epochs", reason) for reason in _coarse(config, training.coarse_epochs)]
     return problems
+
+
+def _coarse(config: RunConfig, coarse_epochs: int) -> list[str]:
+    """Why epochs at half the resolution cannot be."""
+    model, training, sprites = config.model, config.training, config.model.sprites
+    reasons = []
+    if coarse_epochs >= training.epochs:
+        reasons.append(f"must stay below training.epochs ({training.epochs}), not {coarse_epochs}")
+    if model.kind == "gmm" or model.source != "pixels":
+        reasons.append("needs model.kind kmeans or sprites with model.source pixels; leave it empty")
+    if training.split_merge_interval is not None:
+        reasons.append("cannot be combined with training.split_merge_interval: leave one of them empty")
+    curricula = [(model.transformations, training.curriculum)]
+    if model.kind == "sprites":
+        curricula.append((sprites.layer_transformations, sprites.layer_curriculum))
+        curricula.append((config.background_transformations, config.background_curriculum))
+    for names, curriculum in curricula:
+        starts = dict(zip(names, (0, *(curriculum or [0] * len(names))), strict=False))
+        if starts.get("morpho", coarse_epochs) < coarse_epochs:
+            reasons.append(
+                "must end before morpho becomes active, whose structuring element is measured in pixels: "
+                "delay it in the curriculum"
+            )
+    return reasons
 
 
 def _model(config: RunConfig) -> list[Problem]:

@@ -174,6 +174,7 @@ class RunConfig:
         ]
         milestones = sorted({epoch for epoch in scaled(training.milestones) if epoch >= 1})
         schedule = {"epochs": epochs, "curriculum": scaled(training.curriculum), "milestones": milestones}
+        schedule["coarse_epochs"] = scaled(training.coarse_epochs) or None
         return self.replace(
             training=schedule, model={"sprites": {name: scaled(getattr(sprites, name)) for name in names}}
         )

@@ -162,6 +162,12 @@ class TrainingConfig:
         "Epoch at which each transformation after the first becomes active; empty: all from the start.",
         minimum=0,
     )
+    coarse_epochs: int | None = setting(
+        None,
+        "In so many epochs at the start images and prototypes are compared at half their height and width, at about "
+        "a quarter of the cost. Empty: none, as published.",
+        minimum=1,
+    )
     reassign: bool = setting(True, "Prototypes that hardly any image uses restart from the most used one.")
     check_cluster_interval: int = setting(
         50, "Iterations between two checks for unused prototypes.", minimum=1, maximum=1_000_000

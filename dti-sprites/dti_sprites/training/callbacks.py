@@ -71,7 +71,8 @@ class Callback:
 
     def on_event(self, kind: str, **data: Any) -> None:
         """`kind`: "curriculum" (iteration, epoch, activated, stage), "reassignment" (iteration, source, empty),
-        "split_merge" (iteration, epoch, split, merged) or "lr" (iteration, epoch, lr)."""
+        "split_merge" (iteration, epoch, split, merged), "full_resolution" (iteration, epoch), after the coarse epochs,
+        or "lr" (iteration, epoch, lr)."""
 
     def on_checkpoint(self, path: Path, iteration: int) -> None:
         """A complete checkpoint lies in the directory `path`."""

@@ -16,6 +16,7 @@ from dti_sprites.data.batches import DeviceBatches
 from dti_sprites.data.imageset import ImageSet
 from dti_sprites.errors import ConfigError, TrainingError
 from dti_sprites.models import DTIModel
+from dti_sprites.models.coarse import coarse_model, halve
 from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.start import Start
 from dti_sprites.training.callbacks import Callback, FitResult, Progress, TrainingInfo
@@ -100,7 +101,9 @@ class Trainer:
         self.record = Record()
         self.epoch = 0  # completed epochs
         self.total = self.training.epochs * len(self.batches)
-        self.pace = Pace(min(self.training.curriculum or (0,)))
+        self.coarse_epochs = self.training.coarse_epochs or 0
+        self.coarse = coarse_model(model) if self.coarse_epochs else None
+        self.pace = Pace(max(min(self.training.curriculum or (0,)), self.coarse_epochs))
         self.fingerprint = images.fingerprint()
         self.saved: int | None = None  # iteration of the last checkpoint
         self.before_s = 0.0  # trained in earlier sessions
@@ -108,6 +111,8 @@ class Trainer:
         share = self.training.empty_cluster_threshold
         self.threshold = 0.2 / model.n_prototypes if share is None else share
         prepare_encoder(model, self.training.fast, device)
+        if self.coarse is not None:
+            prepare_encoder(self.coarse, self.training.fast, device)
         self.rivalry = self.find_rivalry()
 
     def find_rivalry(self) -> Rivalry | None:
@@ -246,14 +251,22 @@ class Trainer:
 
     def run_epoch(self, interrupt: DeferredInterrupt) -> None:
         activated = self.model.set_epoch(self.epoch)
+        self.is_coarse = self.epoch < self.coarse_epochs
+        if self.coarse is not None:
+            self.coarse.set_epoch(self.epoch)
         rates = self.optimizer.set_epoch(self.epoch)
         where = {"iteration": self.record.iteration, "epoch": self.epoch}
         if activated and self.epoch:
             self.pace.start(self.record.iteration, time.monotonic())
             self.event("curriculum", activated=activated, stage=self.model.stage, **where)
+        if self.coarse is not None and self.epoch == self.coarse_epochs and self.record.epoch_is_new:
+            self.pace.start(self.record.iteration, time.monotonic())
+            self.event("full_resolution", **where)
         if self.epoch in self.training.milestones and self.record.epoch_is_new:
             self.event("lr", lr=max(rates), **where)
         self.model.train()
+        if self.coarse is not None:
+            self.coarse.train()
         for x, weight, indices in self.batches:
             self.between = False
             self.iterate(x, weight, indices)
@@ -270,14 +283,18 @@ class Trainer:
 
     def iterate(self, x: Tensor, weight: Tensor | None, indices: Tensor) -> None:
         self.optimizer.zero_grad()
+        model = self.model
+        if self.coarse is not None and self.is_coarse:
+            model = self.coarse
+            x, weight = halve(x, weight)
         if self.pins is None:
-            out = self.model.step(x, weight)
+            out = model.step(x, weight)
         else:
-            out = as_startable(self.model).step(x, weight, self.pins[indices.to(self.device)])
+            out = as_startable(model).step(x, weight, self.pins[indices.to(self.device)])
         out.loss.backward()
         self.optimizer.step()
         self.record.add(out, len(x))
-        if self.rivalry is not None:
+        if self.rivalry is not None:  # never beside coarse epochs
             self.rivalry.iterate(x, weight)
 
     def after_iteration(self) -> None:

@@ -48,6 +48,17 @@ def test_resume_is_bit_identical(small, tmp_path, reference_runs, stop_at, alpha
     assert result.epochs_done == 4
 
 
+@pytest.mark.parametrize("stop_at", [2, 6, 7])
+def test_resume_around_the_last_coarse_epoch(small, tmp_path, stop_at):
+    """Two coarse epochs of three iterations each."""
+    images, config = small.image_set(alpha=True), small.configuration(coarse_epochs=2)
+    whole, result = run(small, images, config)
+    run(small, images, config, checkpoint_dir=tmp_path, callbacks=[small.Watcher(stop_at)])
+    model, resumed = run(small, images, config, checkpoint_dir=tmp_path)
+    assert equal(model.state_dict(), whole.state_dict())
+    assert resumed.history["epoch_loss"] == result.history["epoch_loss"]
+
+
 def test_resume_after_each_iteration(small, tmp_path):
     images, config = small.image_set(), small.configuration()
     whole, _ = run(small, images, config)

@@ -115,12 +115,14 @@ def test_what_a_training_notes_is_said_in_words(store: Store, make_experiment: M
     events.append("event", name="curriculum", activated=["affine", "tps"], stage=2, **where)
     events.append("event", name="reassignment", iteration=41, source=3, empty=[0, 5])
     events.append("event", name="split_merge", iteration=41, split=2, merged=6)
+    events.append("event", name="full_resolution", iteration=41, epoch=4)
     events.append("event", name="something_new", iteration=42)
     assert StatusReader(store).log(experiment)["infos"][1:] == [
         "Iteration 40: learning rate lowered to 1e-05",
         "Iteration 40: affine, tps learned from now on",
         "Iteration 41: empty clusters (0, 5) begin again as copies of cluster 3",
         "Iteration 41: cluster 2 split in two, cluster 6 given up for it",
+        "Iteration 41: images at their full size from now on",
         "Something new: iteration 42",
     ]
 

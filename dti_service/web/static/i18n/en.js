@@ -559,6 +559,7 @@ export default {
   'run.event.curriculum': 'Iteration {n}: a new transformation was let in',
   'run.event.reassignment': 'Iteration {n}: empty clusters began anew',
   'run.event.split_merge': 'Iteration {n}: a cluster that held two motifs was split, one of two alike given up',
+  'run.event.full_resolution': 'Iteration {n}: details count from here, images are seen at their full size',
   'run.event.lr': 'Iteration {n}: smaller steps from here',
   'queue.hint': 'It starts as soon as a device is free. You can close this page.',
   'error.remedy.user_error': 'The executed notebook shows where it stopped. Correct the parameters or the notebook and run it again.',

@@ -559,6 +559,7 @@ export default {
   'run.event.curriculum': 'Itération {n} : une nouvelle transformation est admise',
   'run.event.reassignment': 'Itération {n} : des groupes vides ont recommencé',
   'run.event.split_merge': 'Itération {n} : un groupe qui réunissait deux motifs a été scindé, l’un de deux semblables abandonné',
+  'run.event.full_resolution': 'Itération {n} : les détails comptent à partir d’ici, les images sont vues à leur pleine taille',
   'run.event.lr': 'Itération {n} : pas plus petits à partir d’ici',
   'queue.hint': 'Il démarre dès qu’une machine est libre. Vous pouvez fermer cette page.',
   'error.remedy.user_error': 'Le notebook exécuté montre où il s’est arrêté. Corrigez les paramètres ou le notebook et relancez.',
