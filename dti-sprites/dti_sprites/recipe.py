@@ -101,8 +101,9 @@ def with_given(config: RunConfig, given: Mapping[str, Any], fields: Mapping[str,
         for part in path:
             section = section.setdefault(part, {})
         section[key] = value
+    coarse_epochs = config.training.coarse_epochs
     if sequence_changes:
-        changes.setdefault("training", {})["curriculum"] = None
+        changes.setdefault("training", {}).update(curriculum=None, coarse_epochs=None)
     if (
         "n_prototypes" in values
     ):  # a share fixed for the preset's number of clusters may exceed 1/K of another
@@ -110,6 +111,8 @@ def with_given(config: RunConfig, given: Mapping[str, Any], fields: Mapping[str,
     config = config.replace(**changes)
     if sequence_changes:
         config = with_curriculum(config)
+        if "morpho" not in config.model.transformations:  # whose element is measured in pixels
+            config = config.replace(training={"coarse_epochs": coarse_epochs})
     return config if epochs is None else config.with_epochs(epochs)
 
 

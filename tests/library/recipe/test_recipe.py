@@ -53,6 +53,12 @@ def test_another_sequence_gets_a_curriculum_of_its_own(sequence: str) -> None:
     assert config.training.curriculum == tuple(round(share * 200) for share in CURRICULA[count])
 
 
+@pytest.mark.parametrize(("sequence", "coarse"), [("identity_affine", 300), ("identity_affine_morpho", None)])
+def test_another_sequence_is_coarse_only_where_it_can_be(sequence: str, coarse: int | None) -> None:
+    config = configure({"preset": "fast", "transformation_sequence": sequence})
+    assert config.training.coarse_epochs == coarse
+
+
 def test_another_length_keeps_the_proportions() -> None:
     preset = RunConfig.preset("digits").training
     config = configure({"epochs": preset.epochs * 2}, sample=True)
