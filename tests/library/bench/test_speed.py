@@ -18,7 +18,7 @@ from dti_sprites.bench.speed.cases import SCALING_K, Case, all_cases, case_names
 from dti_sprites.bench.speed.counters import count_launches, peak_bytes
 from dti_sprites.bench.speed.measure import Effort, Measurement, measure
 from dti_sprites.bench.speed.report import Report, table
-from dti_sprites.bench.speed.workbench import disturb_heads, reference_of
+from dti_sprites.bench.speed.workbench import Workbench, disturb_heads, reference_of
 from dti_sprites.cli import main
 from dti_sprites.errors import ConfigError
 from dti_sprites.models import build_model
@@ -88,6 +88,18 @@ def test_every_case_runs(case: Case) -> None:
     assert row.repeats == 3
     assert 50 < row.launches < (row.reference_launches or 0)
     assert row.peak_bytes > 100_000
+
+
+def test_a_step_of_a_coarse_epoch_is_one_at_half_the_resolution() -> None:
+    (case, _) = find_cases(["kmeans-platform"])
+    bench = Workbench(small(case), CPU, ["training.coarse_epochs=1"])
+    seen: list[torch.Size] = []
+    bench.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    before = [parameter.detach().clone() for parameter in bench.model.parameters()]
+    bench.step()
+    bench.encoder_step()
+    assert seen == [torch.Size([4, 3, 6, 6])] * 2
+    assert not any(torch.equal(a, b) for a, b in zip(before, bench.model.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("case", one_of_each(), ids=lambda case: f"{case.name} {case.variant}".strip())

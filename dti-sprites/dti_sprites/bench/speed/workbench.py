@@ -11,6 +11,7 @@ from dti_sprites.bench.speed.cases import Case
 from dti_sprites.bench.speed.reference_kmeans import ReferenceKMeans
 from dti_sprites.bench.speed.reference_sprites import ReferenceSprites
 from dti_sprites.models import DTIModel, build_model
+from dti_sprites.models.coarse import coarse_model, halve
 from dti_sprites.models.encoder import Encoder
 from dti_sprites.models.heads import StackedHeads
 from dti_sprites.models.kmeans import DTIKMeans
@@ -25,7 +26,10 @@ HEAD_NOISE = (
 
 
 class Workbench:
-    """A model in the midst of a training, a batch, and what is timed of them."""
+    """A model in the midst of a training, a batch, and what is timed of them.
+
+    With `training.coarse_epochs` a step is one of those epochs, at half the resolution.
+    """
 
     def __init__(self, case: Case, device: torch.device, overrides: Sequence[str] = ()) -> None:
         self.case, self.device = case, device
@@ -39,8 +43,14 @@ class Workbench:
         self.model.to(device).train()
         self.model.set_epoch(EVERYTHING_ACTIVE)
         prepare_encoder(self.model, self.config.training.fast, device)
-        self.x = images[: case.batch].to(device).float().div_(255.0)
-        encoder = self.model.encoder
+        self.x = self.encoded = images[: case.batch].to(device).float().div_(255.0)
+        self.coarse: DTIModel | None = None
+        if self.config.training.coarse_epochs is not None:
+            self.coarse = coarse_model(self.model).train()
+            self.coarse.set_epoch(EVERYTHING_ACTIVE)
+            prepare_encoder(self.coarse, self.config.training.fast, device)
+            self.encoded = halve(self.x)[0]
+        encoder = (self.coarse or self.model).encoder
         assert isinstance(encoder, Encoder)
         self.encoder = encoder
         self.gradient = torch.ones(case.batch, encoder.n_features, device=device)
@@ -53,13 +63,14 @@ class Workbench:
     def step(self) -> None:
         """What the training loop does with a batch."""
         self.optimizer.zero_grad()
-        self.model.step(self.x).loss.backward()
+        model, x = (self.model, self.x) if self.coarse is None else (self.coarse, halve(self.x)[0])
+        model.step(x).loss.backward()
         self.optimizer.step()
 
     def encoder_step(self) -> None:
         """Forward and backward of the encoder alone."""
         self.encoder.zero_grad(set_to_none=True)
-        self.encoder(self.x).backward(self.gradient)
+        self.encoder(self.encoded).backward(self.gradient)
 
     def use_reference(self) -> None:
         """Start with the reference, and an Adam that visits one parameter after the other."""
