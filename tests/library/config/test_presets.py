@@ -47,7 +47,15 @@ def test_the_expected_presets_are_there():
     platform = {"kmeans", "learn-bg", "const-bg", "learn-fg", "newer"}
     expected = clustering | {f"sprites-{name}" for name in sprites} | {f"learned-{name}" for name in learned}
     own = {"digits", "crops", "sprites-digits", "sprites-crops", "sprites-scenes"}
-    own |= {"digits-published", "characters", "drop-capitals", "text-lines", "kuzushiji", "fast"}
+    own |= {
+        "digits-published",
+        "characters",
+        "drop-capitals",
+        "text-lines",
+        "kuzushiji",
+        "fast",
+        "fast-sprites",
+    }
     assert set(PRESETS) == expected | {f"platform-{name}" for name in platform} | own
 
 
