@@ -103,7 +103,7 @@ class Trainer:
         self.total = self.training.epochs * len(self.batches)
         self.coarse_epochs = self.training.coarse_epochs or 0
         self.coarse = coarse_model(model) if self.coarse_epochs else None
-        self.pace = Pace(max(min(self.training.curriculum or (0,)), self.coarse_epochs))
+        self.pace = Pace(min(self.training.curriculum or (0,)), self.coarse_epochs * len(self.batches))
         self.fingerprint = images.fingerprint()
         self.saved: int | None = None  # iteration of the last checkpoint
         self.before_s = 0.0  # trained in earlier sessions
@@ -251,7 +251,6 @@ class Trainer:
 
     def run_epoch(self, interrupt: DeferredInterrupt) -> None:
         activated = self.model.set_epoch(self.epoch)
-        self.is_coarse = self.epoch < self.coarse_epochs
         if self.coarse is not None:
             self.coarse.set_epoch(self.epoch)
         rates = self.optimizer.set_epoch(self.epoch)
@@ -284,7 +283,7 @@ class Trainer:
     def iterate(self, x: Tensor, weight: Tensor | None, indices: Tensor) -> None:
         self.optimizer.zero_grad()
         model = self.model
-        if self.coarse is not None and self.is_coarse:
+        if self.coarse is not None and self.epoch < self.coarse_epochs:
             model = self.coarse
             x, weight = halve(x, weight)
         if self.pins is None:

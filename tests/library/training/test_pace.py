@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dti_sprites.training.pace import Pace
+from dti_sprites.training.pace import FULL_COST, Pace
 
 
 def test_nothing_is_foretold_before_the_first_change() -> None:
@@ -23,3 +23,11 @@ def test_without_curriculum_it_is_known_at_once_also_when_resumed() -> None:
     pace = Pace(first_change=0)
     pace.start(50, 3.0)
     assert pace.left(60, 100, 6, 4.0) == pytest.approx(4.0)
+
+
+def test_what_follows_the_coarse_epochs_takes_longer() -> None:
+    pace = Pace(first_change=0, coarse=300)
+    pace.start(0, 0.0)
+    assert pace.left(100, 400, 10, 10.0) == pytest.approx(0.1 * (200 + 100 * FULL_COST))
+    pace.start(300, 30.0)
+    assert pace.left(310, 400, 31, 34.0) == pytest.approx(0.4 * 90)
