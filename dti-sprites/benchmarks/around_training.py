@@ -56,12 +56,14 @@ def make_crops(folder: Path, count: int) -> None:
 
 
 def decode_alone(folder: Path, threads: int) -> None:
-    def decode(path: Path) -> None:
-        with Image.open(path) as image:
-            image.load()
+    def decode(paths: list[Path]) -> None:
+        for path in paths:
+            with Image.open(path) as image:
+                image.load()
 
+    files = sorted(folder.iterdir())
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(decode, sorted(folder.iterdir())))
+        list(pool.map(decode, [files[at : at + 16] for at in range(0, len(files), 16)]))
 
 
 def read(folder: Path, threads: int, *, draft: bool = False, cache: Path | None = None) -> ImageSet:
