@@ -64,6 +64,18 @@ def test_schedule_is_announced_when_it_happens(small):
     assert all(data["iteration"] % 2 == 0 and data["source"] not in data["empty"] for data in restarts)
 
 
+def test_coarse_epochs_come_first_and_their_end_is_announced(small):
+    images, watcher, seen = small.image_set(), small.Watcher(), []
+    config = small.configuration(curriculum=None, coarse_epochs=2)
+    model = small.model_for(config, images)
+    model.encoder.layers.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
+    fit(model, images, config, callbacks=[watcher])
+    assert seen == [(4, 4)] * 6 + [(8, 8)] * 6
+    announced = [data for kind, data in watcher.named("event") if kind == "full_resolution"]
+    assert announced == [{"iteration": 6, "epoch": 2}]
+    assert [images["prototypes"].shape for _, images in watcher.named("prototypes")] == [(3, 8, 8, 1)] * 2
+
+
 def test_no_restart_when_switched_off(small):
     watcher = small.Watcher()
     train(small, config=small.configuration(reassign=False), callbacks=[watcher])
