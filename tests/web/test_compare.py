@@ -90,8 +90,9 @@ def test_a_group(open_page: Open, runs: Any, eyes: Any) -> None:
     page = open_page(f"#/compare?ids={runs.ids['eight']},{runs.ids['digits']}")
     facts(page)
     rows = page.locator(".versus-group tbody tr")
-    assert rows.locator("th").all_inner_texts() == ["Eight motifs", "Digits of two books"]
-    assert [rows.nth(at).locator("img").count() for at in (0, 1)] == [8, 6]
+    expect(rows.locator("th")).to_have_text(["Eight motifs", "Digits of two books"])
+    for at, count in enumerate((8, 6)):
+        expect(rows.nth(at).locator("img")).to_have_count(count)
     eyes.until(
         page, "[...document.querySelectorAll('.versus-prototypes img')].every(i => i.naturalWidth > 0)"
     )

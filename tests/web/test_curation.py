@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -106,8 +107,8 @@ def test_who_survives_a_merge_is_chosen(
     page.locator('[data-cluster="1"] [data-act="merge"]').click()
     page.locator('.choice[data-cluster="3"]').click()
     sides = page.locator(".merge-side")
-    shown = [sides.nth(at).locator(".merge-members img").count() for at in (0, 1)]
-    assert shown == [min(before[name], 60) for name in ("Cluster 1", "Cluster 3")]
+    for at, name in enumerate(("Cluster 1", "Cluster 3")):
+        expect(sides.nth(at).locator(".merge-members img")).to_have_count(min(before[name], 60))
     smaller = min((1, 3), key=lambda k: before[f"Cluster {k}"])
     page.locator(f'.merge-side input[value="{smaller}"]').check()
     page.get_by_label("Name of the merged cluster").fill("Both of them")
@@ -226,7 +227,7 @@ def test_two_clusters_side_by_side(open_result: Open, fresh: str, eyes: Any) -> 
     eyes.becomes(page, lambda: eyes.clusters(page).get("Cluster 1"), before["Cluster 1"] + 1)
     assert beside.locator(".tile").count() > 1
     beside.get_by_label("Close this cluster").click()
-    assert page.locator(".beside").is_hidden()
+    expect(page.locator(".beside")).to_be_hidden()
 
 
 def test_the_tray(open_result: Open, fresh: str, eyes: Any) -> None:
@@ -255,6 +256,7 @@ def test_split_with_a_proposal(open_result: Open, fresh: str, eyes: Any) -> None
     tile(page, "0", 0).focus()
     page.keyboard.press("s")
     page.locator(".split-box").first.wait_for()
+    expect(page.locator(".split-box").nth(1).locator(".split-image")).not_to_have_count(0)
     proposed = page.locator(".split-box").nth(1).locator(".split-image").count()
     assert 0 < proposed <= before["Cluster 0"] / 2
     page.locator(".split-box").nth(0).locator(".split-image").first.click()
@@ -440,8 +442,8 @@ def test_history_undo_and_redo_survive_a_reload(open_result: Open, fresh: str, e
     eyes.images(page)
     eyes.becomes(page, lambda: eyes.clusters(page), end)
     page.locator(".result-title [data-tab=history]").click()
+    expect(page.locator(".history-step")).to_have_count(4)
     steps = page.locator(".history-step").all_text_contents()
-    assert len(steps) == 4
     assert steps[0].startswith("Moved 1 image from Cluster 1 to")
     assert "Made New cluster 1 of 1 image" in steps[1]
     page.locator(".history-step").last.click()
@@ -468,13 +470,14 @@ def test_a_moved_image_keeps_true_facts(
     moved_to = page.locator(".main-pane .cluster").get_attribute("data-cluster")
     path = runs.store.directory(runs.ids["digits"]) / "results" / "cluster_by_path.json"
     row_id, row = next(item for item in json.loads(path.read_text()).items() if item[1]["path"] == name)
+    expect(shown.locator(".caption")).to_have_text(re.compile(r"^\d"))
     assert float(shown.locator(".caption").inner_text()) == pytest.approx(
         row[f"dist_cluster_{moved_to}"], abs=6e-4
     )
     # The fitted picture is the model's own: it differs from the image by just that distance.
     page.get_by_role("radio", name="Fitted", exact=True).click()
     eyes.until(page, "document.querySelector('.tile img').naturalWidth > 0")
-    assert f"/fits/{row_id}/{moved_to}.png" in (shown.locator("img").first.get_attribute("src") or "")
+    expect(shown.locator("img").first).to_have_attribute("src", re.compile(f"/fits/{row_id}/{moved_to}.png"))
     picture = pixels(page, f"experiments/{runs.ids['digits']}/fits/{row_id}/{moved_to}.png", server)
     results = runs.store.directory(runs.ids["digits"]) / "results"
     raw = next(results.glob(f"clusters/*/{row_id}_raw.png"))

@@ -318,7 +318,7 @@ def test_sprites_by_hand(open_lab: Open, lab: Lab, images: Path, eyes: Any) -> N
     into_view(view)
     view.locator("h1", has_text="dti sprites: images").wait_for()
     eyes.until(page, f"{TILES}.length >= 8", 120)
-    assert view.locator(".prototype img.checkered").count() > 0
+    expect(view.locator(".prototype img.checkered")).not_to_have_count(0)
 
 
 def test_exploring_by_hand(open_lab: Open, lab: Lab, eyes: Any) -> None:

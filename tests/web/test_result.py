@@ -106,22 +106,23 @@ def test_grouped_by_source(open_result: Open, runs: Any) -> None:
     big = largest(runs)
     page.locator(f'[data-cluster="{big}"] .more').click()
     page.get_by_label("Size of the images").fill("40")
+    count = sum(int(row["cluster_id"]) == big for row in rows.values())
+    expect(page.locator(f'[data-cluster="{big}"] .tile')).to_have_count(count)
     shown = page.locator(f'[data-cluster="{big}"] .tile').evaluate_all("all => all.map(e => e.title)")
     assert shown == sorted(shown, key=lambda path: (path.startswith("Ms."), path))
-    assert len(shown) == sum(int(row["cluster_id"]) == big for row in rows.values())
     assert {path.split("/")[0] for path in shown} == {"Livre d'heures", "Ms. 12"}
 
 
 def test_raw_fitted_and_difference(open_result: Open, eyes: Any) -> None:
     page = open_result()
     first = page.locator(".tile img").first
-    assert "_raw.png" in (first.get_attribute("src") or "")
+    expect(first).to_have_attribute("src", re.compile(r"_raw\.png"))
     page.get_by_role("radio", name="Fitted", exact=True).click()
-    assert "_tsf.png" in (page.locator(".tile img").first.get_attribute("src") or "")
+    expect(page.locator(".tile img").first).to_have_attribute("src", re.compile(r"_tsf\.png"))
     eyes.images(page)
     page.get_by_role("radio", name="Difference", exact=True).click()
     second = page.locator(".tile.difference img.second").first
-    assert "_tsf.png" in (second.get_attribute("src") or "")
+    expect(second).to_have_attribute("src", re.compile(r"_tsf\.png"))
     assert second.evaluate("e => getComputedStyle(e).mixBlendMode") == "difference"
 
 
@@ -183,7 +184,9 @@ def test_search_and_filter(open_result: Open, runs: Any, eyes: Any) -> None:
     page.get_by_label("Filter", exact=True).first.click()
     choice(page, "Source").select_option("Livre d'heures")
     page.locator(".filter-foot").get_by_text(f"{len(rows) - wanted} images found").wait_for()
-    assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(rows) - wanted
+    eyes.becomes(
+        page, lambda: sum(map(int, page.locator(".rail-count").all_text_contents())), len(rows) - wanted
+    )
     choice(page, "Cluster").select_option("Cluster 0")
     both = sum(not row["path"].startswith("Ms. 12/") and row["cluster_id"] == "0" for row in rows)
     page.locator(".filter-foot").get_by_text(f"{both} images found").wait_for()
@@ -204,7 +207,9 @@ def test_filtering_by_keyboard(open_result: Open, runs: Any, eyes: Any) -> None:
     assert page.evaluate("() => document.activeElement.closest('.filter-panel') !== null")
     page.get_by_role("button", name="Show all images").focus()
     page.keyboard.press("Enter")
-    assert sum(map(int, page.locator(".rail-count").all_text_contents())) == len(table(runs))
+    eyes.becomes(
+        page, lambda: sum(map(int, page.locator(".rail-count").all_text_contents())), len(table(runs))
+    )
     expect(choice(page, "Source")).to_have_value("")
     page.keyboard.press("Escape")
     assert page.locator(".filter-panel").is_hidden()
@@ -214,7 +219,7 @@ def test_filtering_by_keyboard(open_result: Open, runs: Any, eyes: Any) -> None:
 def test_what_stands_below_an_image_is_chosen(open_result: Open) -> None:
     page = open_result()
     caption = page.locator(".main-pane .tile .caption").first
-    assert re.fullmatch(r"\d+[.\d]*", caption.inner_text())
+    expect(caption).to_have_text(re.compile(r"^\d+[.\d]*$"))
     for choice, text in (
         ("Where it comes from", r"Ms\. 12|Livre d'heures"),
         ("File name", r"\d{3}\.png"),
@@ -222,7 +227,7 @@ def test_what_stands_below_an_image_is_chosen(open_result: Open) -> None:
     ):
         page.get_by_role("button", name="Below the images").click()
         page.get_by_role("menuitemradio", name=choice).click()
-        assert re.fullmatch(text, caption.inner_text())
+        expect(caption).to_have_text(re.compile(f"^(?:{text})$"))
     page.get_by_role("button", name="Below the images").click()
     expect(page.get_by_role("menuitemradio", name="Nothing")).to_have_attribute("aria-checked", "true")
 
@@ -246,11 +251,11 @@ def test_what_a_filter_leaves_fits_below_the_prototype(open_result: Open, runs: 
 def test_jpeg_runs_are_shown_too(open_result: Open, eyes: Any) -> None:
     """Their files are asked for by the right name: a miss would be an error in the console."""
     page = open_result("colours")
-    assert page.locator('.tile img[src*="_raw.jpg"]').count() > 0
+    expect(page.locator('.tile img[src*="_raw.jpg"]')).not_to_have_count(0)
     expect(page.locator('.tile img[src*="_raw.png"]')).to_have_count(0)
     open_image(page)
     eyes.until(page, "document.querySelector('.pane[data-kind=\"fitted\"] img').naturalWidth > 0")
-    assert "_tsf.jpg" in page.locator('.pane[data-kind="fitted"] img').get_attribute("src")
+    expect(page.locator('.pane[data-kind="fitted"] img')).to_have_attribute("src", re.compile(r"_tsf\.jpg"))
 
 
 def test_pictures_do_not_wait_for_all_distances(open_page: Open, runs: Any, eyes: Any) -> None:
@@ -312,6 +317,7 @@ def test_beside_its_prototype(open_result: Open, eyes: Any) -> None:
     page = open_result()
     open_image(page)
     eyes.until(page, "document.querySelector('.stage img').src.includes('/originals/')")
+    expect(page.locator(".stage img")).to_have_count(3)
     sources = page.locator(".stage img").evaluate_all("images => images.map(i => i.src)")
     assert [re.search(r"(originals|_tsf|prototype)", source).group(1) for source in sources] == [  # type: ignore[union-attr]
         "originals",  # the file itself, at its full resolution
@@ -363,6 +369,7 @@ def test_zoom_drag_turn_and_mirror(open_result: Open) -> None:
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, -400)
+    expect(page.locator(".zoom-text")).not_to_have_text("100 %")
     zoom = int(page.locator(".zoom-text").inner_text().split()[0])
     assert zoom > 150
     before = page.locator(".stage img").first.evaluate("e => e.style.transform")
@@ -387,22 +394,22 @@ def test_overlay_difference_and_blink(open_result: Open) -> None:
     page.get_by_role("radio", name="Overlay", exact=True).click()
     over = page.locator(".stage img.over")
     page.get_by_label("From the image to the prototype").fill("0.25")
-    assert over.evaluate("e => e.style.opacity") == "0.25"
+    expect(over).to_have_css("opacity", "0.25")
     page.get_by_role("radio", name="Difference", exact=True).last.click()
     assert page.locator(".stage img.over").evaluate("e => getComputedStyle(e).mixBlendMode") == "difference"
     page.get_by_role("radio", name="Side by side", exact=True).click()
     page.locator(".stage").focus()
     # Blinking shows one in the very place of the other, from wherever one begins.
     page.keyboard.press("b")
-    assert "_tsf" in (over.get_attribute("src") or "")
-    assert over.evaluate("e => e.style.opacity") == "1"
+    expect(over).to_have_attribute("src", re.compile("_tsf"))
+    expect(over).to_have_css("opacity", "1")
     boxes = page.locator(".stage img").evaluate_all(
         "all => all.map((e) => JSON.stringify(e.getBoundingClientRect()))"
     )
     assert len(boxes) == 2
     assert len(set(boxes)) == 1
     page.keyboard.press("b")
-    assert over.evaluate("e => e.style.opacity") == "0"
+    expect(over).to_have_css("opacity", "0")
 
 
 def test_pinned_beside_another(open_result: Open, eyes: Any) -> None:
