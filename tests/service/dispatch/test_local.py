@@ -269,7 +269,8 @@ def test_whatever_is_killed_whenever_everything_ends_and_nothing_overlaps(work: 
         ended = work.wait(id, "succeeded", "failed", "cancelled")
         assert (ended.state, ended.error) == ("succeeded", None)
         assert work.journal(id)[-1] == "end"
-        assert work.journal(id).count("end") <= 1 + ended.losses
+        # One that is asked to stop, since its worker is gone, may come to its end all the same before it does.
+        assert work.journal(id).count("end") <= ended.attempt
     assert "OVERLAP" not in work.journal()
 
 
