@@ -126,6 +126,19 @@ def test_seeds_may_be_shared_out(tiny, capsys):
     assert "--first-seed" in capsys.readouterr().err
 
 
+def test_a_changed_setting_has_a_row_of_its_own(tiny, capsys):
+    assert bench("--set", "digits", "--seeds", "1") == 0
+    capsys.readouterr()
+    assert bench("--set", "digits", "--seeds", "1", "--change", "training.batch_size=50", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["runs"][0]["iterations"] == 2 * 2
+    text = (tiny / "R.md").read_text()
+    assert "| `digits-published` |" in text
+    assert "| `digits-published, training.batch_size=50` |" in text
+    assert bench("--set", "digits", "--change", "training.batch_sise=50") == 2
+    assert "training.batch_sise" in capsys.readouterr().err
+
+
 def test_scenes_are_scored_by_their_masks(tiny, capsys):
     assert bench("--set", "tetrominoes", "--seeds", "1", "--json") == 0
     row = json.loads(capsys.readouterr().out)["rows"][0]

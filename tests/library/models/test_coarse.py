@@ -10,7 +10,6 @@ from dti_sprites.config import RunConfig
 from dti_sprites.errors import ConfigError
 from dti_sprites.models import DTIModel, build_model
 from dti_sprites.models.coarse import coarse_model, halve
-from dti_sprites.models.prototypes.pixels import PixelPrototypes
 
 LAYERS = [
     "model.kind=sprites",
@@ -90,7 +89,6 @@ def test_nothing_of_its_own_is_learnt(overrides):
     known = {id(parameter) for parameter in model.parameters()}
     coarse = coarse_model(model)
     assert [name for name, parameter in coarse.named_parameters() if id(parameter) not in known] == []
-    assert not any(isinstance(module, PixelPrototypes) for name, module in coarse.named_children())
 
 
 def test_halving_counts_pixels_as_much_as_they_weigh():

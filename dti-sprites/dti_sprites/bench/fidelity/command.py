@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="count seeds from here, so that several processes share the work; default: that of the preset",
     )
     parser.add_argument("--preset", metavar="NAME", help="other settings than those of the set")
+    parser.add_argument(
+        "--change",
+        metavar="SECTION.SETTING=VALUE",
+        action="append",
+        default=[],
+        help="one setting changed, for example training.coarse_epochs=null; repeatable; named in a row of its own",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, metavar="N", help="threads on the CPU")
     parser.add_argument(
@@ -122,10 +129,12 @@ def _chosen(options: argparse.Namespace) -> list[str]:
     if problems:
         raise ConfigError(problems)
     for name in names:
-        TASKS[name].config(
-            options.budget, options.preset
-        )  # settings that cannot be are told before any training
+        _config(TASKS[name], options)  # settings that cannot be are told before any training
     return names
+
+
+def _config(task: Task, options: argparse.Namespace) -> RunConfig:
+    return task.config(options.budget, options.preset).with_overrides(options.change)
 
 
 def measure(task: Task, options: argparse.Namespace) -> dict[str, Any]:
@@ -137,7 +146,7 @@ def measure(task: Task, options: argparse.Namespace) -> dict[str, Any]:
     from dti_sprites.data.benchmarks import benchmark_info, load_benchmark
     from dti_sprites.training import resolve_device
 
-    effort, config = task.efforts[options.budget], task.config(options.budget, options.preset)
+    effort, config = task.efforts[options.budget], _config(task, options)
     images = load_benchmark(task.data, options.data, config.data, limit=effort.limit)
     more = {}
     for name, other in task.more_labels.items():
@@ -181,7 +190,7 @@ def measure(task: Task, options: argparse.Namespace) -> dict[str, Any]:
     return summarise(
         task,
         options.budget,
-        options.preset or task.preset,
+        ", ".join([options.preset or task.preset, *options.change]),
         seeds,
         title=benchmark_info(task.data).title,
         n_images=len(images),
