@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import signal
 import sys
@@ -128,6 +129,8 @@ def run_papermill(job: Job, source: Path, kernel_name: str, kernel: Kernel) -> N
 
     from dti_service.execution.observers import ExperimentObserver
 
+    # It cannot read parameters that are declared as `int | None`; ours were checked before the run was queued.
+    logging.getLogger("papermill").addFilter(lambda said: "unknown parameter" not in said.getMessage())
     directory = Path(job.directory)
     papermill.execute_notebook(
         _literal_path(source),

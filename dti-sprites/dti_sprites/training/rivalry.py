@@ -20,7 +20,7 @@ from dti_sprites.data.batches import DeviceBatches
 from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.training.checkpoint import optimizer_tensors, restore_optimizer
 from dti_sprites.training.optimiser import GroupedAdam
-from dti_sprites.training.split_merge import apply, draw_sample, fit_of, propose
+from dti_sprites.training.split_merge import apply, draw_sample, fit_of, pixels_of, propose
 
 DEFEATS = 3  # in a row, after which there is no challenge until the next transformation is active
 SETTLE = 0.85  # share of the epochs after which nothing is split any more
@@ -71,7 +71,7 @@ class Rivalry:
         self.length = training.split_merge_interval
         self.end = min((*training.milestones, SETTLE * training.epochs))
         seeded = torch.Generator().manual_seed(training.seed)
-        self.sample = draw_sample(images, seeded, model.prototypes.pixels[0].numel())
+        self.sample = draw_sample(images, seeded, pixels_of(model)[0].numel())
         self.rival: Rival | None = None
         self.stage = 0  # that of the model when it was last looked at
         self.waited = 0  # iterations without a challenge

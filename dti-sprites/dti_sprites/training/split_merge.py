@@ -12,10 +12,11 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dti_sprites.data.batches import DeviceBatches
 from dti_sprites.models.kmeans import DTIKMeans
+from dti_sprites.models.prototypes.pixels import PixelPrototypes
 from dti_sprites.ops.distance import pixel_weight, squared_error
 
 SAMPLE = 1000  # images that are looked at
@@ -78,7 +79,7 @@ def apply(
     model.reassign(split, [merged], optimizer, generator)
     with torch.no_grad():
         for row, step in zip((merged, split), steps):
-            model.prototypes.pixels[row] += step
+            pixels_of(model)[row] += step
 
 
 @torch.no_grad()
@@ -112,6 +113,12 @@ def look(model: DTIKMeans, images: DeviceBatches, sample: Tensor) -> Survey:
     return Survey(cost, gain, halves)
 
 
+def pixels_of(model: DTIKMeans) -> nn.Parameter:
+    """Its prototypes (K, C, H, W)."""
+    assert isinstance(model.prototypes, PixelPrototypes)  # checked with the configuration
+    return model.prototypes.pixels
+
+
 @torch.no_grad()
 def fit_of(model: DTIKMeans, images: DeviceBatches, sample: Tensor) -> float:
     """Mean distance of the images `sample` to their prototype."""
@@ -140,14 +147,14 @@ def _towards(model: DTIKMeans, images: DeviceBatches, k: int, indices: Tensor) -
     """
     was_training = model.training
     model.eval()
-    total = torch.zeros_like(model.prototypes.pixels[k])
+    total = torch.zeros_like(pixels_of(model)[k])
     largest = 1 / total.numel()  # weight of a pixel: no step is longer than its error calls for
     for part in indices.split(images.batch_size):
         x, alpha = images.take(part)
         with torch.no_grad():
             parameters = model.predict(model.encode(x))
         with torch.enable_grad():
-            pixels = model.prototypes.pixels.detach().requires_grad_()
+            pixels = pixels_of(model).detach().requires_grad_()
             chosen = torch.full((len(x),), k, device=x.device)
             reconstruction, _ = model.render(pixels, chosen, parameters)
             weight = pixel_weight(alpha, model.window, model.channels, model.image_size)

@@ -50,7 +50,7 @@ class TestSuccess:
             **given,
         }
         assert runs.states(id) == ["queued", "running", "succeeded"]
-        assert "first\nsecond\n" in runs.log(id)
+        assert runs.log(id) == "first\nsecond\n"
         assert [event["text"] for event in runs.events(id, "log")] == ["first\nsecond"]
         # Cells count as progress only until the notebook reports its own.
         units = [event["unit"] for event in runs.events(id, "progress")]
