@@ -101,9 +101,9 @@ def with_given(config: RunConfig, given: Mapping[str, Any], fields: Mapping[str,
         for part in path:
             section = section.setdefault(part, {})
         section[key] = value
-    coarse_epochs = config.training.coarse_epochs
+    before = config.training
     if sequence_changes:
-        changes.setdefault("training", {}).update(curriculum=None, coarse_epochs=None)
+        changes.setdefault("training", {}).update(curriculum=None, coarse_epochs=None, augmentation=0.0)
     if (
         "n_prototypes" in values
     ):  # a share fixed for the preset's number of clusters may exceed 1/K of another
@@ -112,7 +112,9 @@ def with_given(config: RunConfig, given: Mapping[str, Any], fields: Mapping[str,
     if sequence_changes:
         config = with_curriculum(config)
         if "morpho" not in config.model.transformations:  # whose element is measured in pixels
-            config = config.replace(training={"coarse_epochs": coarse_epochs})
+            config = config.replace(training={"coarse_epochs": before.coarse_epochs})
+        if config.warp_epochs():
+            config = config.replace(training={"augmentation": before.augmentation})
     return config if epochs is None else config.with_epochs(epochs)
 
 

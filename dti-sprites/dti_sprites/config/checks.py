@@ -68,12 +68,15 @@ def _schedule(config: RunConfig) -> list[Problem]:
             problems.append(("training.split_merge_interval", reason))
     if training.coarse_epochs is not None:
         problems += [("training.coarse_epochs", reason) for reason in _coarse(config, training.coarse_epochs)]
+    if training.augmentation and not config.warp_epochs():
+        reason = "needs a transformation that moves pixels, such as affine; set it to 0"
+        problems.append(("training.augmentation", reason))
     return problems
 
 
 def _coarse(config: RunConfig, coarse_epochs: int) -> list[str]:
     """Why epochs at half the resolution cannot be."""
-    model, training, sprites = config.model, config.training, config.model.sprites
+    model, training = config.model, config.training
     reasons = []
     if coarse_epochs >= training.epochs:
         reasons.append(f"must stay below training.epochs ({training.epochs}), not {coarse_epochs}")
@@ -81,17 +84,11 @@ def _coarse(config: RunConfig, coarse_epochs: int) -> list[str]:
         reasons.append("needs model.kind kmeans or sprites with model.source pixels; leave it empty")
     if training.split_merge_interval is not None:
         reasons.append("cannot be combined with training.split_merge_interval: leave one of them empty")
-    curricula = [(model.transformations, training.curriculum)]
-    if model.kind == "sprites":
-        curricula.append((sprites.layer_transformations, sprites.layer_curriculum))
-        curricula.append((config.background_transformations, config.background_curriculum))
-    for names, curriculum in curricula:
-        starts = dict(zip(names, (0, *(curriculum or [0] * len(names))), strict=False))
-        if starts.get("morpho", coarse_epochs) < coarse_epochs:
-            reasons.append(
-                "must end before morpho becomes active, whose structuring element is measured in pixels: "
-                "delay it in the curriculum"
-            )
+    if any(name == "morpho" and epoch < coarse_epochs for name, epoch in config.activations()):
+        reasons.append(
+            "must end before morpho becomes active, whose structuring element is measured in pixels: "
+            "delay it in the curriculum"
+        )
     return reasons
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dti_sprites.config.checks import cross_check
+from dti_sprites.config.checks import IN_PLACE, cross_check
 from dti_sprites.config.fields import Problem, parse_section, section_schema, setting, to_plain
 from dti_sprites.config.names import parse_sequence
 from dti_sprites.config.sections import DataConfig, ModelConfig, ResultsConfig, TrainingConfig
@@ -47,6 +47,23 @@ class RunConfig:
             problems = cross_check(self)
         if problems:
             raise ConfigError(problems)
+
+    def activations(self) -> list[tuple[str, int]]:
+        """All transformations (of prototypes, layers, background), each with the epoch from which it is active."""
+        sprites = self.model.sprites
+        curricula = [(self.model.transformations, self.training.curriculum)]
+        if self.model.kind == "sprites":
+            curricula.append((sprites.layer_transformations, sprites.layer_curriculum))
+            curricula.append((self.background_transformations, self.background_curriculum))
+        return [
+            (name, epoch)
+            for names, curriculum in curricula
+            for name, epoch in zip(names, (0, *(curriculum or [0] * len(names))), strict=False)
+        ]
+
+    def warp_epochs(self) -> list[int]:
+        """The epochs from which transformations that move pixels are active."""
+        return [epoch for name, epoch in self.activations() if name not in IN_PLACE]
 
     @property
     def background_transformations(self) -> list[str]:

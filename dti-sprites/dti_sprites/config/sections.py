@@ -139,6 +139,9 @@ def _device(value: str) -> str | None:
     return f"must be auto, cpu, cuda or cuda:N, not {value!r}"
 
 
+SETTLE = 0.85  # share of the epochs after which what is learnt settles
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """The schedule. Curriculum and milestones count completed epochs."""
@@ -183,6 +186,14 @@ class TrainingConfig:
         minimum=1,
         maximum=1_000_000,
     )
+    augmentation: float = setting(
+        0.0,
+        "Images are moved a little whenever they are trained on, by an affine map whose six entries differ from those "
+        "of the identity by this standard deviation; from the first transformation that moves pixels to the first drop "
+        "of the learning rate. A good value is 0.1. 0: not at all, as published.",
+        minimum=0,
+        maximum=0.5,
+    )
     encoder_updates: int = setting(
         1,
         "Adam updates of the encoder per iteration (published DTI-Sprites runs: 1 to 8).",
@@ -196,6 +207,11 @@ class TrainingConfig:
     snapshot_every_s: float = setting(10.0, "Seconds between two pictures of the prototypes.", minimum=0)
     log_every: int = setting(10, "Iterations between two points of the curves.", minimum=1, maximum=1_000_000)
     fast: FastConfig = setting(factory=FastConfig)
+
+    @property
+    def settling_epoch(self) -> float:
+        """From here on nothing is tried any more: the learning rate drops, or little time is left."""
+        return min((*self.milestones, SETTLE * self.epochs))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dti_sprites.models import DTIModel
 from dti_sprites.models.coarse import coarse_model, halve
 from dti_sprites.models.kmeans import DTIKMeans
 from dti_sprites.start import Start
+from dti_sprites.training.augmentation import Augmentation
 from dti_sprites.training.callbacks import Callback, FitResult, Progress, TrainingInfo
 from dti_sprites.training.checkpoint import (
     Checkpoint,
@@ -103,6 +104,7 @@ class Trainer:
         self.total = self.training.epochs * len(self.batches)
         self.coarse_epochs = self.training.coarse_epochs or 0
         self.coarse = coarse_model(model) if self.coarse_epochs else None
+        self.augmentation = Augmentation(config)
         self.pace = Pace(min(self.training.curriculum or (0,)), self.coarse_epochs * len(self.batches))
         self.fingerprint = images.fingerprint()
         self.saved: int | None = None  # iteration of the last checkpoint
@@ -283,6 +285,8 @@ class Trainer:
     def iterate(self, x: Tensor, weight: Tensor | None, indices: Tensor) -> None:
         self.optimizer.zero_grad()
         model = self.model
+        if self.augmentation.active(self.epoch):
+            x, weight = self.augmentation(x, weight, self.record.iteration)
         if self.coarse is not None and self.epoch < self.coarse_epochs:
             model = self.coarse
             x, weight = halve(x, weight)

@@ -23,7 +23,6 @@ from dti_sprites.training.optimiser import GroupedAdam
 from dti_sprites.training.split_merge import apply, draw_sample, fit_of, pixels_of, propose
 
 DEFEATS = 3  # in a row, after which there is no challenge until the next transformation is active
-SETTLE = 0.85  # share of the epochs after which nothing is split any more
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Rivalry:
         self.model, self.optimizer, self.images = model, optimizer, images
         self.training, self.generator = training, generator
         self.length = training.split_merge_interval
-        self.end = min((*training.milestones, SETTLE * training.epochs))
+        self.end = training.settling_epoch
         seeded = torch.Generator().manual_seed(training.seed)
         self.sample = draw_sample(images, seeded, pixels_of(model)[0].numel())
         self.rival: Rival | None = None

@@ -28,6 +28,12 @@ def test_schedules_that_cannot_work(training, field, words):
     assert words in problems(training=training)[field]
 
 
+def test_images_are_moved_only_beside_transformations_that_move():
+    model = {"transformation_sequence": "identity_color_morpho"}
+    training = {"curriculum": None, "augmentation": 0.1}
+    assert "such as affine" in problems(model=model, training=training)["training.augmentation"]
+
+
 def test_curriculum_may_repeat_and_start_at_zero():
     assert RunConfig().replace(training={"curriculum": [0, 0]}).training.curriculum == (0, 0)
 

@@ -34,6 +34,7 @@ def test_the_expected_presets_are_there():
         "mnist-test",
         "mnist-1k",
         "mnist-1k-split",
+        "mnist-test-split",
         "mnist-color",
         "fashion-mnist",
         "affnist-test",
@@ -42,7 +43,14 @@ def test_the_expected_presets_are_there():
     }
     clustering |= {"svhn", "gtsrb8", "instagram", "megadepth"}
     sprites = {"tetrominoes", "multi-dsprites", "clevr6", "gtsrb8", "svhn", "horse", "instagram"}
-    learned = clustering - {"mnist-test", "mnist-1k", "mnist-1k-split", "instagram", "megadepth"}
+    learned = clustering - {
+        "mnist-test",
+        "mnist-1k",
+        "mnist-1k-split",
+        "mnist-test-split",
+        "instagram",
+        "megadepth",
+    }
     learned |= {"tetrominoes", "multi-dsprites", "clevr6", "clevr"}
     platform = {"kmeans", "learn-bg", "const-bg", "learn-fg", "newer"}
     expected = clustering | {f"sprites-{name}" for name in sprites} | {f"learned-{name}" for name in learned}

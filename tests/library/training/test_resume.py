@@ -59,6 +59,14 @@ def test_resume_around_the_last_coarse_epoch(small, tmp_path, stop_at):
     assert resumed.history["epoch_loss"] == result.history["epoch_loss"]
 
 
+def test_resume_among_images_that_are_moved(small, tmp_path):
+    images, config = small.image_set(alpha=True), small.configuration(augmentation=0.2)
+    whole, _ = run(small, images, config)
+    run(small, images, config, checkpoint_dir=tmp_path, callbacks=[small.Watcher(5)])
+    model, _ = run(small, images, config, checkpoint_dir=tmp_path)
+    assert equal(model.state_dict(), whole.state_dict())
+
+
 def test_resume_after_each_iteration(small, tmp_path):
     images, config = small.image_set(), small.configuration()
     whole, _ = run(small, images, config)
