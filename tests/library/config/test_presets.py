@@ -33,8 +33,6 @@ def test_the_expected_presets_are_there():
         "mnist",
         "mnist-test",
         "mnist-1k",
-        "mnist-1k-split",
-        "mnist-test-split",
         "mnist-color",
         "fashion-mnist",
         "affnist-test",
@@ -43,20 +41,16 @@ def test_the_expected_presets_are_there():
     }
     clustering |= {"svhn", "gtsrb8", "instagram", "megadepth"}
     sprites = {"tetrominoes", "multi-dsprites", "clevr6", "gtsrb8", "svhn", "horse", "instagram"}
-    learned = clustering - {
-        "mnist-test",
-        "mnist-1k",
-        "mnist-1k-split",
-        "mnist-test-split",
-        "instagram",
-        "megadepth",
-    }
+    learned = clustering - {"mnist-test", "mnist-1k", "instagram", "megadepth"}
     learned |= {"tetrominoes", "multi-dsprites", "clevr6", "clevr"}
     platform = {"kmeans", "learn-bg", "const-bg", "learn-fg", "newer"}
     expected = clustering | {f"sprites-{name}" for name in sprites} | {f"learned-{name}" for name in learned}
     own = {"digits", "crops", "sprites-digits", "sprites-crops", "sprites-scenes"}
     own |= {
         "digits-published",
+        "mnist-1k-split",
+        "mnist-test-split",
+        "gtsrb8-split",
         "characters",
         "drop-capitals",
         "text-lines",
