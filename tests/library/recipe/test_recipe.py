@@ -59,6 +59,14 @@ def test_another_sequence_is_coarse_only_where_it_can_be(sequence: str, coarse: 
     assert config.training.coarse_epochs == coarse
 
 
+@pytest.mark.parametrize(
+    ("sequence", "strength"), [("identity_projective", 0.1), ("identity_color_morpho", 0.0)]
+)
+def test_another_sequence_moves_images_only_where_it_can(sequence: str, strength: float) -> None:
+    config = configure({"preset": "characters", "transformation_sequence": sequence})
+    assert config.training.augmentation == strength
+
+
 def test_another_length_keeps_the_proportions() -> None:
     preset = RunConfig.preset("digits").training
     config = configure({"epochs": preset.epochs * 2}, sample=True)
