@@ -49,6 +49,7 @@ def test_the_expected_presets_are_there():
     own |= {
         "digits-published",
         "mnist-1k-split",
+        "mnist-1k-augmented",
         "mnist-test-split",
         "gtsrb8-split",
         "characters",
