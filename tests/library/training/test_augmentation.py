@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
 from dti_sprites.config import RunConfig
+from dti_sprites.models.coarse import halve
 from dti_sprites.training import fit
 from dti_sprites.training.augmentation import Augmentation
+from dti_sprites.training.rivalry import Rivalry
+
+loop = sys.modules["dti_sprites.training.fit"]  # the package gives its function under the same name
 
 
 def augmentation(strength: float = 0.1, **training) -> Augmentation:
@@ -95,3 +101,28 @@ def test_training_moves_images_in_these_epochs_only(small, monkeypatch):
     losses = [run.history["epoch_loss"] for run in (result, without)]
     assert losses[0][0] == losses[1][0]
     assert losses[0][1] != losses[1][1]
+
+
+def test_a_challenger_and_the_coarse_view_see_the_moved_images(small, monkeypatch):
+    """What the model is trained on is what Augmentation gave: to the challenger as it is, at half the size before."""
+    images = small.image_set(alpha=True)
+    moved, original = [], Augmentation.__call__
+    seen: list[torch.Tensor] = []
+
+    def move(self, x, weight, iteration):
+        moved.append(original(self, x, weight, iteration))
+        return moved[-1]
+
+    monkeypatch.setattr(Augmentation, "__call__", move)
+    monkeypatch.setattr(Rivalry, "iterate", lambda self, x, weight: seen.append(x))
+    config = small.configuration(augmentation=0.1, split_merge_interval=2)
+    fit(small.model_for(config, images), images, config)
+    assert len(moved) == 6
+    assert all(any(x is given for given in seen) for x, _ in moved)
+
+    halved = []
+    monkeypatch.setattr(loop, "halve", lambda x, weight: halved.append(x) or halve(x, weight))
+    moved.clear()
+    config = small.configuration(augmentation=0.1, coarse_epochs=2)
+    fit(small.model_for(config, images), images, config)
+    assert [x is moved[i][0] for i, x in enumerate(halved[3:])] == [True] * 3
